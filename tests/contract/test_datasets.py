@@ -1,0 +1,112 @@
+"""Dataset definitions: all faults at once, near names, another seed is another dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from volume.datasets import as_json, known_datasets, load_definition
+from volume.errors import UsageError
+from volume.paths import DatasetPaths
+from volume.pipeline import choose_steps
+from volume.requirements import missing_requirements
+from volume.steps import build_steps
+
+
+@pytest.mark.parametrize("name", known_datasets())
+def test_every_packaged_definition_is_valid(name: str) -> None:
+    definition = load_definition(name)
+    assert definition.name == name
+    assert build_steps(definition, DatasetPaths(Path("/v")), Path("/v"))
+
+
+def test_an_unknown_dataset_lists_near_names() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'synth'"):
+        load_definition("sinth")
+    with pytest.raises(UsageError, match="no such file"):
+        load_definition("missing.toml")
+
+
+def test_all_faults_of_a_definition_are_reported_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'description = "x"\nsplits = ["train", "test"]\n[facts]\nbackendd = "grammar"\n[answers]\nmodel = "nobody"\nn = "20"\nmax_new_tokens = 5\n'
+    )
+    with pytest.raises(UsageError) as caught:
+        load_definition(str(path))
+    message = str(caught.value)
+    assert "facts.backendd: unknown key. Did you mean 'backend'?" in message
+    assert "facts.backend: missing" in message
+    assert "answers.n = '20': expected int" in message
+
+
+def test_values_that_contradict_each_other_are_faults(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'description = "x"\nsplits = ["train"]\n[answers]\nmodel = "nobody"\nn = 20\nmax_new_tokens = 5\n'
+        '[facts]\nbackend = "magic"\n[runs.a]\nlabel = "A"\n[eval]\nsplit = "test"\n'
+    )
+    with pytest.raises(UsageError) as caught:
+        load_definition(str(path))
+    for part in ("answers.model = 'nobody'", "facts.backend = 'magic'", "runs.a.reward: missing", "eval.split = 'test'"):
+        assert part in str(caught.value)
+
+
+def test_a_broken_toml_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(UsageError, match="bad.toml is not valid TOML"):
+        load_definition(str(tmp_path / "bad.toml"))
+
+
+def test_another_seed_or_scale_is_another_dataset_with_a_folder_of_its_own() -> None:
+    assert load_definition("synth", seed=0).name == "synth"
+    assert load_definition("synth", seed=3).name == "synth-seed3"
+    assert load_definition("synth", seed=3, scale=0.1).name == "synth-scale0.1-seed3"
+    with pytest.raises(UsageError, match="SCALE=0"):
+        load_definition("synth", scale=0)
+    with pytest.raises(UsageError, match="SCALE=2"):
+        load_definition("bio", scale=2)
+
+
+def test_steps_come_after_what_they_need() -> None:
+    steps = build_steps(load_definition("synth"), DatasetPaths(Path("/v")), Path("/v"))
+    seen: set[str] = set()
+    for step in steps.values():
+        assert set(step.needs) <= seen, step.id
+        seen.add(step.id)
+
+
+def test_a_goal_brings_what_it_needs_and_no_more() -> None:
+    definition = load_definition("synth")
+    steps = build_steps(definition, DatasetPaths(Path("/v")), Path("/v"))
+    assert list(choose_steps(steps, definition, "factscore")) == [
+        "world", "pretrain", "responses-train", "factscore-train", "responses-dpoval", "factscore-dpoval",
+    ]  # fmt: skip
+    trained = choose_steps(steps, definition, "train", "factscore")
+    assert [name for name in trained if name.startswith("train-")] == ["train-sft", "train-factscore"]
+    with pytest.raises(UsageError, match="RUNS=factscor.*Did you mean 'factscore'"):
+        choose_steps(steps, definition, "train", "factscor")
+    with pytest.raises(UsageError, match="no stage 'entities'"):
+        choose_steps(steps, definition, "entities")
+
+
+def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    paths = DatasetPaths(tmp_path / "dataset_x")
+
+    def missing(name: str) -> list[str]:
+        definition = load_definition(name)
+        steps = choose_steps(build_steps(definition, paths, tmp_path), definition, "rewards")
+        return [item.what for item in missing_requirements(definition, paths, tmp_path, list(steps.values()))]
+
+    assert missing("synth") == []
+    found = " | ".join(missing("bio"))
+    for part in ("questions_per_topic_train.json", "models/llama-7b", "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU", "facts.backend = 'llm'", "verifier.backend = 'local'"):
+        assert part in found
+
+
+def test_settings_become_plain_json_values() -> None:
+    value = as_json(load_definition("synth"))
+    assert value["answers"]["stop"] == ["."] and value["runs"]["sft"]["kind"] == "sft"

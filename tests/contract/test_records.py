@@ -1,0 +1,59 @@
+"""Records on the volume: shapes are checked when they are read and when they are written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from volume.errors import RecordError, UsageError
+from volume.records import AnswerSamples, Generations, ScoredResponses, Topics, find_fault, load, save
+
+TOPIC = {"topic": "Ada", "topic_id": 0, "questions": ["Who?"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "fault"),
+    [
+        ([TOPIC], Topics, None),
+        ([{**TOPIC, "pronoun": "she", "extra": 1}], Topics, None),  # fields of others are kept
+        ([{"topic": "Ada", "topic_id": 0}], Topics, "$[0] lacks the field 'questions'"),
+        ([{**TOPIC, "questions": "Who?"}], Topics, "$[0].questions is \"Who?\", expected a list"),
+        ([{**TOPIC, "topic_id": True}], Topics, "$[0].topic_id is true, expected int"),
+        ({"Who?": {"responses": ["a", 3]}}, Generations, "$.Who?.responses[1] is 3, expected str"),
+        ({"samples": [{"q": ["a"]}]}, AnswerSamples, None),
+        ([], AnswerSamples, "$ is [], expected an object (AnswerSamples)"),
+    ],
+)
+def test_the_first_fault_of_a_value_is_named_with_its_place(value: Any, shape: Any, fault: str | None) -> None:
+    assert find_fault(value, shape, "$") == fault
+
+
+def test_a_response_without_facts_has_null_decisions_and_scores() -> None:
+    row = {"topic": "Ada", "generation": "", "score": None, "respond_ratio": 0.0, "decisions": [None], "num_facts_per_response": 0, "init_score": None}
+    assert find_fault([row], ScoredResponses, "$") is None
+
+
+def test_a_file_that_is_missing_broken_or_of_another_shape_gets_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "q.json"
+    with pytest.raises(UsageError, match=r"q\.json is missing"):
+        load(path, Topics)
+    path.write_text('[{"topic": "Ada"')
+    with pytest.raises(RecordError, match=r"q\.json is not valid JSON.*Delete the file"):
+        load(path, Topics)
+    path.write_text(json.dumps([{"topic": 5}]))
+    with pytest.raises(RecordError, match=r"q\.json: \$\[0\] lacks"):
+        load(path, Topics)
+
+
+def test_a_value_of_the_wrong_shape_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="refused to write"):
+        save(tmp_path / "q.json", [{"topic": 1}], Topics)
+    assert not (tmp_path / "q.json").exists()
+
+
+def test_what_is_saved_is_read_back_with_unknown_fields_in_place(tmp_path: Path) -> None:
+    save(tmp_path / "q.json", [{**TOPIC, "note": "ü"}], Topics)
+    assert load(tmp_path / "q.json", Topics) == [{**TOPIC, "note": "ü"}]

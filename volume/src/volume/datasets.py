@@ -1,0 +1,159 @@
+"""Reading a dataset definition: one TOML file, every fault reported at once.
+
+    definition = load_definition("synth", seed=1)
+    definition.responses.temperature
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from volume.errors import UsageError, suggest
+from volume.settings import Definition
+
+DATASETS = Path(__file__).parent / "datasets"
+
+
+def known_datasets() -> list[str]:
+    """Return the names of the datasets that come with the package."""
+    return sorted(path.stem for path in DATASETS.glob("*.toml"))
+
+
+def load_definition(dataset: str, seed: int | None = None, scale: float | None = None) -> Definition:
+    """Read a dataset definition and check it whole.
+
+    Args:
+        dataset: A packaged name (`synth`, `bio`, `medqa`) or the path of a TOML file.
+        seed: Replaces the definition's seed. Another seed or scale is another dataset: it gets a name, and so a folder, of its own.
+        scale: Replaces the scale of a generated world.
+
+    Raises:
+        UsageError: Unknown name, unreadable file, unknown or missing keys, values of a wrong type (all of them listed).
+    """
+    path = Path(dataset) if dataset.endswith(".toml") else DATASETS / f"{dataset}.toml"
+    if not path.is_file():
+        if dataset.endswith(".toml"):
+            raise UsageError(f"DATASET={dataset}: there is no such file.")
+        raise UsageError(f"DATASET={dataset}: no such dataset.{suggest(dataset, known_datasets())} Or give the path of a .toml file.")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    raw.setdefault("name", path.stem)
+    faults: list[str] = []
+    definition = _read(Definition, raw, "", faults)
+    if not faults:
+        faults += _check(definition)
+    if faults:
+        raise UsageError(f"{path.name} has {len(faults)} fault(s):\n  " + "\n  ".join(faults))
+    return _varied(definition, seed, scale)
+
+
+def _varied(definition: Definition, seed: int | None, scale: float | None) -> Definition:
+    name = definition.name
+    if scale is not None and (definition.world is None or scale <= 0):
+        raise UsageError(f"SCALE={scale:g}: expected a number above 0, and a dataset with a generated world (`synth`).")
+    if scale is not None and definition.world is not None and scale != definition.world.scale:
+        definition = dataclasses.replace(definition, world=dataclasses.replace(definition.world, scale=scale))
+        name += f"-scale{scale:g}"
+    if seed is not None and seed != definition.seed:
+        definition = dataclasses.replace(definition, seed=seed)
+        name += f"-seed{seed}"
+    return dataclasses.replace(definition, name=name)
+
+
+def _read(shape: Any, raw: Any, place: str, faults: list[str]) -> Any:
+    """Build ``shape`` from a TOML value, appending to ``faults`` instead of raising."""
+    origin = typing.get_origin(shape)
+    if origin is types.UnionType:
+        return _read(next(option for option in typing.get_args(shape) if option is not type(None)), raw, place, faults)
+    if dataclasses.is_dataclass(shape):
+        return _read_section(shape, raw, place, faults)
+    if origin is dict:
+        if isinstance(raw, dict):
+            return {key: _read(typing.get_args(shape)[1], part, f"{place}.{key}", faults) for key, part in raw.items()}
+    elif origin is tuple:
+        item = typing.get_args(shape)[0]
+        if isinstance(raw, list) and all(isinstance(part, item) for part in raw):
+            return tuple(raw)
+    elif shape is float and isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        return float(raw)
+    elif isinstance(raw, shape) and (shape is bool or not isinstance(raw, bool)):
+        return raw
+    faults.append(f"{place} = {raw!r}: expected {getattr(shape, '__name__', shape)}")
+    return None
+
+
+def _read_section(shape: Any, raw: Any, place: str, faults: list[str]) -> Any:
+    if not isinstance(raw, dict):
+        faults.append(f"{place} = {raw!r}: expected a section")
+        return None
+    fields = {field.name: field for field in dataclasses.fields(shape)}
+    hints = typing.get_type_hints(shape)
+    dotted = f"{place}." if place else ""
+    for key in sorted(raw.keys() - fields.keys()):
+        faults.append(f"{dotted}{key}: unknown key.{suggest(key, fields)}")
+    values = {key: _read(hints[key], part, f"{dotted}{key}", faults) for key, part in raw.items() if key in fields}
+    for key, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and key not in raw:
+            faults.append(f"{dotted}{key}: missing")
+            values[key] = None
+    return shape(**values)
+
+
+_CHOICES = {
+    ("responses", "backend"): ("transformers", "openai"),
+    ("answers", "backend"): ("transformers", "openai"),
+    ("facts", "backend"): ("grammar", "llm", "rules"),
+    ("retrieval", "backend"): ("bm25", "gtr"),
+    ("verifier", "backend"): ("lexical", "llm", "local"),
+    ("questions", "backend"): ("grammar", "llm", "rules"),
+    ("entities", "backend"): ("grammar", "spacy"),
+    ("equivalence", "backend"): ("words", "suffix", "llm"),
+    ("dpo", "order"): ("grouped", "shuffled"),
+    ("dpo", "loss"): ("dpo", "ipo"),
+    **{(section, "optimizer"): ("adamw", "rmsprop") for section in ("pretrain", "style", "sft", "dpo")},
+    **{(section, "schedule"): ("constant", "cosine") for section in ("pretrain", "style", "sft", "dpo")},
+}
+
+
+def _check(definition: Definition) -> list[str]:
+    """Return the faults that no single value shows."""
+    faults = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", definition.name):
+        faults.append(f"name = {definition.name!r}: expected letters, digits, '.', '_' and '-'")
+    for (section, key), choices in _CHOICES.items():
+        settings = getattr(definition, section)
+        value = getattr(settings, key) if settings else None
+        if value is not None and value not in choices:
+            faults.append(f"{section}.{key} = {value!r}: unknown.{suggest(value, choices)}")
+    for section in ("responses", "answers"):
+        settings = getattr(definition, section)
+        if settings and settings.model not in definition.models:
+            faults.append(f"{section}.model = {settings.model!r}: not under [models].{suggest(settings.model, definition.models)}")
+    for name, run in definition.runs.items():
+        if run.kind not in ("base", "sft", "dpo"):
+            faults.append(f"runs.{name}.kind = {run.kind!r}: expected base, sft or dpo")
+        if run.kind == "dpo" and not run.reward:
+            faults.append(f"runs.{name}.reward: missing (a key of the rewards file)")
+    if definition.eval.split not in definition.splits:
+        faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
+    return faults
+
+
+def as_json(settings: Any) -> Any:
+    """Return settings as plain JSON values (tuples become lists)."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return {field.name: as_json(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+    if isinstance(settings, dict):
+        return {key: as_json(value) for key, value in settings.items()}
+    if isinstance(settings, tuple):
+        return [as_json(value) for value in settings]
+    return settings

@@ -1,0 +1,180 @@
+"""Manifests: what a step read, wrote and ran on, and whether that still holds.
+
+A manifest is written last, so its existence means that the step's outputs are whole. A step is up to date when its
+fingerprint (inputs, settings, code, lock) and its outputs are unchanged; that a file exists proves nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from volume import FORMAT_VERSION
+from volume.code import code_version, lock_version
+from volume.datasets import as_json
+from volume.files import FileHashes, sha256_value, write_json
+from volume.paths import DatasetPaths
+from volume.settings import Definition
+from volume.steps import Step
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """What decides the bytes that a step writes.
+
+    Attributes:
+        settings: The sections of the definition that the step depends on.
+        code: Hash of the stage's modules.
+        lock: Hash of the environment's lock.
+        inputs: {path relative to the volume: SHA-256, or None for a missing file}.
+    """
+
+    settings: dict[str, Any]
+    code: str
+    lock: str
+    inputs: dict[str, str | None]
+
+    def digest(self) -> str:
+        return sha256_value([FORMAT_VERSION, self.settings, self.code, self.lock, self.inputs])
+
+
+def settings_of(step: Step, definition: Definition, limit: int | None = None) -> dict[str, Any]:
+    """Return the settings that a step depends on, as JSON values."""
+    values: dict[str, Any] = {}
+    for name in step.settings:
+        value: Any = definition
+        for part in name.split("."):
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        values[name] = as_json(value)
+    if limit is not None and (step.split is not None or step.target == "rewards"):
+        values["limit"] = limit
+    return values
+
+
+def fingerprint_of(
+    step: Step, definition: Definition, topics: Iterable[str], hashes: FileHashes, data_dir: Path, limit: int | None = None
+) -> Fingerprint:
+    """Return a step's fingerprint; for a step over topics it covers the inputs of all of them."""
+    inputs = [*step.inputs(), *(path for topic in topics for path in step.item_inputs(topic))]
+    lock = os.environ.get("FACTTUNE_LOCK_SHA256") if os.environ.get("FACTTUNE_ENV") == step.env else None
+    return Fingerprint(
+        settings=settings_of(step, definition, limit),
+        code=code_version(step.module),
+        lock=lock or lock_version(step.env, os.environ.get("FACTTUNE_STACK") or os.environ.get("STACK") or "paper"),
+        inputs=hashes.of_all(inputs, data_dir),
+    )
+
+
+def read_manifest(paths: DatasetPaths, step: str) -> dict[str, Any] | None:
+    """Return a step's manifest, or None when it never ended or its manifest cannot be read."""
+    try:
+        manifest = json.loads(paths.manifest(step).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT_VERSION else None
+
+
+def why_stale(manifest: dict[str, Any] | None, now: Fingerprint, outputs: dict[str, str | None]) -> str | None:
+    """Return why a step has to run, in a few words, or None when it is up to date.
+
+    Args:
+        manifest: The step's last manifest.
+        now: Its fingerprint as things are.
+        outputs: {path: SHA-256 or None} of the manifest's outputs as they are on the disk.
+    """
+    if manifest is None:
+        return "not run yet"
+    if manifest["fingerprint"] != now.digest():
+        return _difference(manifest, now)
+    if manifest["status"] != "complete":
+        return f"{len(manifest['failures'])} topic(s) failed last time"
+    for path, digest in manifest["outputs"].items():
+        if outputs.get(path) != digest:
+            return f"output {'missing' if outputs.get(path) is None else 'changed'}: {path}"
+    return None
+
+
+def _difference(manifest: dict[str, Any], now: Fingerprint) -> str:
+    before = manifest["depends_on"]
+    for name, value in now.settings.items():
+        if before["settings"].get(name) != value:
+            return f"setting changed: {name}"
+    if set(before["settings"]) != set(now.settings):
+        return "setting changed: " + ", ".join(sorted(set(before["settings"]) ^ set(now.settings)))
+    if before["code"] != now.code:
+        return "code changed"
+    if before["lock"] != now.lock:
+        return "lock changed"
+    for path in sorted({*before["inputs"], *now.inputs}):
+        if before["inputs"].get(path) != now.inputs.get(path):
+            return f"input {'missing' if now.inputs.get(path) is None else 'changed'}: {path}"
+    return "format changed"
+
+
+def write_manifest(
+    paths: DatasetPaths, step: Step, definition: Definition, fingerprint: Fingerprint, *, outputs: dict[str, str | None],
+    counts: dict[str, float], failures: dict[str, str], notes: dict[str, Any], started: str, finished: str, seconds: float,
+) -> None:
+    """Write a step's manifest: last of all its files."""
+    write_json(paths.manifest(step.id), {
+        "format": FORMAT_VERSION,
+        "step": step.id,
+        "status": "partial" if failures else "complete",
+        "counts": counts,
+        "failures": failures,
+        "fingerprint": fingerprint.digest(),
+        "depends_on": {"settings": fingerprint.settings, "code": fingerprint.code, "lock": fingerprint.lock, "inputs": fingerprint.inputs},
+        "outputs": outputs,
+        "definition": as_json(definition),
+        "seed": definition.seed,
+        "notes": notes,
+        "environment": _environment(step),
+        "started": started,
+        "finished": finished,
+        "seconds": round(seconds, 3),
+    })
+
+
+def _environment(step: Step) -> dict[str, Any]:
+    versions = {}
+    for package in ("torch", "transformers", "tokenizers", "numpy", "deepspeed"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "env": step.env,
+        "engine": os.environ.get("FACTTUNE_ENGINE", ""),
+        "stack": os.environ.get("FACTTUNE_STACK", ""),
+        "image": os.environ.get("FACTTUNE_IMAGE", ""),
+        "git_commit": os.environ.get("FACTTUNE_GIT_COMMIT", ""),
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpus": _gpus(),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _gpus() -> list[str]:
+    torch = sys.modules.get("torch")  # a stage that computes has loaded it; one that has not needs no GPU
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

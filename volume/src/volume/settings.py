@@ -1,0 +1,197 @@
+"""The typed settings of a dataset definition: one frozen dataclass per section of its TOML file.
+
+A field without a default must be given. Units are in the comments; the values of the paper's experiments stand in the
+datasets' own files, not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A language model that stages sample from or train."""
+
+    path: str  # folder below the dataset's (made by a stage) or below <data-dir> (downloaded)
+    source: str = ""  # where it comes from: a hub id, for the list of what is missing
+    revision: str = ""  # pinned revision of the source
+    dtype: str = "float32"  # float32 | bfloat16 | float16
+    chat: bool = False  # prompts take the model's chat form
+    gib: float = 0.0  # size of its weights, GiB
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How texts are drawn from a model."""
+
+    model: str  # a name under [models]
+    n: int  # samples per prompt
+    max_new_tokens: int
+    backend: str = "transformers"  # transformers | openai
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
+    stop: tuple[str, ...] = ()  # text is cut before the first of these
+    prefix: str = ""  # few-shot examples before the prompt
+    prompt: str = "{question}"  # form of the prompt
+    batch_rows: int = 256  # sequences side by side
+
+
+@dataclass(frozen=True)
+class KnowledgeSettings:
+    path: str  # SQLite file documents(title, text), below the dataset's folder or below <data-dir>
+    gib: float = 0.0
+
+
+@dataclass(frozen=True)
+class FactsSettings:
+    backend: str  # grammar | llm | rules
+    model: str = ""  # the service's model, for `llm`
+    gamma: int = 10  # facts below which the length penalty of FActScore acts
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    backend: str  # bm25 | gtr
+    k: int = 5  # passages per fact
+
+
+@dataclass(frozen=True)
+class VerifierSettings:
+    backend: str  # lexical | llm | local
+    model: str = ""
+    npm: bool = False  # AND with the nonparametric masked language model
+
+
+@dataclass(frozen=True)
+class QuestionsSettings:
+    backend: str  # grammar | llm | rules
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class EntitiesSettings:
+    enabled: bool = False
+    backend: str = "grammar"  # grammar | spacy
+    n: int = 20  # samples per entity
+    top_p: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class EquivalenceSettings:
+    backend: str = "words"  # words | suffix | llm
+
+
+@dataclass(frozen=True)
+class RewardsSettings:
+    max_missing: int = 0  # topics that may lack an input file
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """One training run. Learning rates are per optimizer step."""
+
+    lr: float
+    batch_size: int = 32  # sequences (SFT) or pairs (DPO) per step
+    epochs: int = 1
+    optimizer: str = "adamw"  # adamw | rmsprop
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # constant | cosine (to `floor` of lr), after the warm-up
+    floor: float = 0.1
+    warmup_steps: int = 0
+    max_grad_norm: float = 10.0
+    zero_stage: int = 0  # DeepSpeed ZeRO stage
+    dtype: str = "float32"
+    max_length: int = 512  # tokens of prompt and response
+    max_prompt_length: int = 256
+    log_every: int = 10  # steps
+    checkpoint_every: int = 200  # steps
+    drop_last: bool = False
+
+
+@dataclass(frozen=True)
+class PretrainSettings(OptimSettings):
+    steps: int = 2000
+    tokens_per_step: int = 2070  # tokens in one batch, one document per row
+
+
+@dataclass(frozen=True)
+class DpoSettings(OptimSettings):
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    loss: str = "dpo"  # dpo | ipo
+    reference_free: bool = False
+    threshold: float = 0.0  # a pair needs a reward gap greater than this
+    order: str = "grouped"  # grouped (the public code's) | shuffled
+    eval_every: int = 100  # steps
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One policy: its training rewards and its name in the report."""
+
+    label: str
+    reward: str = ""  # key in the rewards file; empty: no preference training
+    kind: str = "dpo"  # base | sft | dpo
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    split: str = "test"
+    n: int = 4  # sampled responses per question at `temperature`
+    temperature: float = 1.0
+    greedy: bool = True
+    bootstrap: int = 2000  # resamples of the 95 % intervals
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """The generated world of `synth`."""
+
+    people: int = 600
+    scale: float = 1.0  # multiplies people, model width and steps
+    style: float = 0.20  # shares of people
+    dpoval: float = 0.03
+    val: float = 0.05
+    test: float = 0.30
+    obscure: float = 0.35  # share of (person, attribute) cells that documents seldom mention
+    mention: float = 0.75  # probability that a document states an ordinary fact
+    mention_obscure: float = 0.12
+    vague: float = 0.15  # share of the facts left out of a document that appear as the vague form
+    style_state: float = 0.65  # house style: share of attributes stated
+    style_vague: float = 0.60  # house style: share of the rest given as vague
+    exposure_power: float = 0.7  # weight of the person of rank r: (1 + r) ** -power
+    absent: float = 0.10  # share of facts that the knowledge base lacks
+    stale: float = 0.02  # share of facts that it contradicts
+    questions: float = 0.30  # share of documents that ask and answer questions
+    shuffled: float = 0.20  # share of documents in free order
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A dataset definition, resolved: every setting has its value."""
+
+    name: str
+    description: str
+    splits: tuple[str, ...]
+    seed: int = 0
+    models: dict[str, ModelSettings] = field(default_factory=dict)
+    world: WorldSettings | None = None
+    knowledge: KnowledgeSettings | None = None
+    responses: SamplingSettings | None = None
+    facts: FactsSettings | None = None
+    retrieval: RetrievalSettings | None = None
+    verifier: VerifierSettings | None = None
+    questions: QuestionsSettings | None = None
+    answers: SamplingSettings | None = None
+    entities: EntitiesSettings = field(default_factory=EntitiesSettings)
+    equivalence: EquivalenceSettings = field(default_factory=EquivalenceSettings)
+    rewards: RewardsSettings = field(default_factory=RewardsSettings)
+    pretrain: PretrainSettings | None = None
+    style: OptimSettings | None = None
+    sft: OptimSettings | None = None
+    dpo: DpoSettings | None = None
+    runs: dict[str, RunSettings] = field(default_factory=dict)
+    eval: EvalSettings = field(default_factory=EvalSettings)

@@ -1,0 +1,212 @@
+"""The steps of a dataset: which command writes which files from which.
+
+A step is one stage for one split or run. The table is the same for the host, which plans and orders the steps, and for the
+stage itself, which resumes by it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from volume.errors import UsageError, suggest
+from volume.paths import DatasetPaths
+from volume.settings import Definition
+
+# Make targets, in the order in which they run.
+STAGES = ("data", "factscore", "questions", "answers", "entities", "rewards", "train", "eval", "report")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage for one split or run.
+
+    Attributes:
+        id: Name of its manifest, e.g. ``factscore-train``.
+        target: The make target that it belongs to.
+        env: The environment (image) that it runs in.
+        module: ``python -m`` module.
+        args: Its own arguments (split, run).
+        needs: Ids of the steps whose outputs it reads.
+        settings: Sections of the definition that change what it writes.
+        inputs: Files that every item depends on; called late, since an earlier step writes them.
+        item_inputs, item_outputs: Files of one topic, for a step whose work item is the topic.
+        split: The split whose topics are the items, or None for a step that is one piece of work.
+    """
+
+    id: str
+    target: str
+    env: str
+    module: str
+    args: tuple[str, ...]
+    needs: tuple[str, ...]
+    settings: tuple[str, ...]
+    inputs: Callable[[], list[Path]]
+    split: str | None = None
+    item_inputs: Callable[[str], list[Path]] = lambda topic: []
+    item_outputs: Callable[[str], list[Path]] = lambda topic: []
+
+
+def sampler_name(definition: Definition) -> str:
+    """Return the folder name of answer samples: the sampler's model and the number of samples."""
+    assert definition.answers is not None
+    return f"{definition.answers.model}_{definition.answers.n}samples"
+
+
+def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> dict[str, Step]:
+    """Return all steps of a dataset by id, each after those it needs."""
+    steps: dict[str, Step] = {}
+
+    def add(step: Step) -> None:
+        steps[step.id] = Step(**{**step.__dict__, "needs": tuple(need for need in step.needs if need in steps)})
+
+    made = definition.world is not None
+    if made:
+        _add_world(add, paths)
+    splits = [split for split in ("train", "dpoval") if split in definition.splits]
+    for split in splits:
+        _add_scoring(add, definition, paths, data_dir, split)
+    for run in definition.runs:
+        _add_training(add, definition, paths, data_dir, run, splits)
+    for run in definition.runs:
+        _add_evaluation(add, definition, paths, data_dir, run)
+    evaluated = tuple(f"eval-{run}" for run in definition.runs)
+    rewards = tuple(f"rewards-{split}" for split in splits)
+    add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), ("runs", "eval", "seed"), lambda: [
+        *(paths.eval(run) / "summary.json" for run in definition.runs),
+        *(path for run in definition.runs for path in sorted(paths.run(run).glob("*/metrics.jsonl"))),
+        *(path for split in splits for path in sorted((paths.root / "rewards").glob(f"*_{split}_*"))),
+    ]))
+    return steps
+
+
+def model_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, name: str) -> Path:
+    """Return a model's folder: below the dataset's when a step makes it there, else below the volume's root."""
+    path = definition.models[name].path
+    return paths.model(path) if definition.pretrain is not None else data_dir / path
+
+
+def policy_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, run: str) -> Path:
+    """Return the folder of a run's policy; the base model's for a run that trains nothing."""
+    if run not in definition.runs:
+        raise UsageError(f"run {run!r}: not in the definition.{suggest(run, definition.runs)}")
+    if definition.runs[run].kind == "base":
+        assert definition.responses is not None
+        return model_folder(definition, paths, data_dir, definition.responses.model)
+    return paths.export(run)
+
+
+def topic_names(questions: Path) -> list[str]:
+    """Return the topics of a questions file; none when it is not there or cannot be read (its own step will say so)."""
+    try:
+        return [entry["topic"] for entry in json.loads(questions.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _grammar(definition: Definition, paths: DatasetPaths) -> list[Path]:
+    return [paths.world / "grammar.json"] if definition.world is not None else []
+
+
+def _add_world(add: Callable[[Step], None], paths: DatasetPaths) -> None:
+    add(Step("world", "data", "csenv", "confscoring.world", (), (), ("world", "pretrain", "seed", "splits"), lambda: []))
+    add(Step("pretrain", "data", "dpo", "dpo.pretrain", (), ("world",), ("pretrain", "style", "seed", "world"), lambda: [
+        paths.world / "corpus.jsonl", paths.world / "style.jsonl", paths.world / "model_config.json",
+        *_files(paths.world / "tokenizer"),
+    ]))
+
+
+def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path, split: str) -> None:
+    args = ("--split", split)
+    questions = paths.questions(split)
+    model = definition.responses.model if definition.responses else ""
+    base = lambda: _files(model_folder(definition, paths, data_dir, model)) if model else []  # noqa: E731
+    knowledge = paths.root / definition.knowledge.path if definition.knowledge and definition.world else (
+        data_dir / definition.knowledge.path if definition.knowledge else None)
+    add(Step(
+        f"responses-{split}", "data", "csenv", "confscoring.responses", args, ("world", "pretrain"), ("responses", "models", "seed", "name"),
+        lambda: [questions, *base()], split, item_outputs=lambda topic: [paths.responses(topic)],
+    ))
+    add(Step(
+        f"factscore-{split}", "factscore", "fsenv", "factscoring.factscore", args, ("world", f"responses-{split}"),
+        ("facts", "retrieval", "verifier"), lambda: [questions, *_grammar(definition, paths), *([knowledge] if knowledge else [])], split,
+        item_inputs=lambda topic: [paths.responses(topic)], item_outputs=lambda topic: [paths.factscore(topic)],
+    ))
+    add(Step(
+        f"questions-{split}", "questions", "csenv", "confscoring.questions", args, (f"factscore-{split}",), ("questions",),
+        lambda: [questions, *_grammar(definition, paths)], split,
+        item_inputs=lambda topic: [paths.factscore(topic)], item_outputs=lambda topic: [paths.atomic_qs(topic)],
+    ))
+    sampler = sampler_name(definition) if definition.answers else ""
+    add(Step(
+        f"answers-{split}", "answers", "csenv", "confscoring.answers", args, ("pretrain", f"questions-{split}"), ("answers", "models", "seed", "name"),
+        lambda: [questions, *base()], split,
+        item_inputs=lambda topic: [paths.atomic_qs(topic)], item_outputs=lambda topic: [paths.samples(sampler, topic)],
+    ))
+    if definition.entities.enabled:
+        add(Step(
+            f"entities-{split}", "entities", "csenv", "confscoring.entities", args, ("pretrain", f"responses-{split}"),
+            ("entities", "answers", "models", "seed", "name"), lambda: [questions, *_grammar(definition, paths), *base()], split,
+            item_inputs=lambda topic: [paths.responses(topic)], item_outputs=lambda topic: [paths.ne_samples(sampler, topic)],
+        ))
+    add(Step(
+        f"rewards-{split}", "rewards", "csenv", "confscoring.rewards", args,
+        (f"answers-{split}", f"entities-{split}"), ("rewards", "equivalence", "answers", "facts", "entities", "seed", "name"),
+        lambda: [questions, *_grammar(definition, paths), *(
+            path for topic in topic_names(questions) for path in (
+                paths.responses(topic), paths.factscore(topic), paths.atomic_qs(topic), paths.samples(sampler, topic),
+                *([paths.ne_samples(sampler, topic)] if definition.entities.enabled else []),
+            ))],
+    ))
+
+
+def _add_training(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path, run: str, splits: list[str]) -> None:
+    kind = definition.runs[run].kind
+    if kind == "base":
+        return
+    base = definition.responses.model if definition.responses else ""
+    rewards = tuple(f"rewards-{split}" for split in splits)
+    files = lambda: [path for split in splits for path in sorted((paths.root / "rewards").glob(f"rewards_{split}_*.json"))]  # noqa: E731
+    if kind == "sft":
+        add(Step(f"train-{run}", "train", "dpo", "dpo.train", ("--run", run), (rewards[0], "pretrain"), ("sft", "models", "seed"),
+                 lambda: [*files()[:1], *_files(model_folder(definition, paths, data_dir, base))]))
+        return
+    sft = next((name for name, other in definition.runs.items() if other.kind == "sft"), "")
+    add(Step(f"train-{run}", "train", "dpo", "dpo.train", ("--run", run), (*rewards, f"train-{sft}"), ("dpo", f"runs.{run}.reward", "seed"),
+             lambda: [*files(), *_files(paths.export(sft))]))
+
+
+def _add_evaluation(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path, run: str) -> None:
+    split = definition.eval.split
+    args = ("--run", run, "--split", split)
+    questions = paths.questions(split)
+    policy = lambda: _files(policy_folder(definition, paths, data_dir, run))  # noqa: E731
+    trained = ("world", "pretrain", f"train-{run}")
+    grammar = _grammar(definition, paths)
+    world = [paths.world / "world.json"] if definition.world else []
+    root = paths.root if definition.world else data_dir
+    knowledge = [root / definition.knowledge.path] if definition.knowledge else []
+    add(Step(
+        f"eval-responses-{run}", "eval", "csenv", "confscoring.responses", args, trained, ("responses", "eval", "models", "seed", "name"),
+        lambda: [questions, *policy()], split, item_outputs=lambda topic: [paths.responses(topic, run)],
+    ))
+    add(Step(
+        f"eval-factscore-{run}", "eval", "fsenv", "factscoring.factscore", args, ("world", f"eval-responses-{run}"),
+        ("facts", "retrieval", "verifier"), lambda: [questions, *grammar, *knowledge], split,
+        item_inputs=lambda topic: [paths.responses(topic, run)], item_outputs=lambda topic: [paths.factscore(topic, run)],
+    ))
+    needs: tuple[str, ...] = (f"eval-factscore-{run}",)
+    if definition.world:
+        add(Step(f"closed-book-{run}", "eval", "csenv", "confscoring.closed_book", args, trained, ("answers", "eval", "models", "seed", "name"),
+                 lambda: [questions, *grammar, *world, *policy()]))
+        needs += (f"closed-book-{run}",)
+    add(Step(f"eval-{run}", "eval", "csenv", "confscoring.evaluate", args, needs, ("eval", "seed"), lambda: [
+        questions, *world, paths.eval(run) / "closed_book.json",
+        *sorted((paths.eval(run) / "responses").glob("*.json")), *sorted((paths.eval(run) / "factscore_outputs").glob("*.json")),
+    ]))
