@@ -1,0 +1,19 @@
+#!/bin/sh
+# Makes a virtual environment from a hashed lock: install.sh FOLDER LOCK UV_LOCK. Used while an image is built.
+# Proxies and mirrors come from the builder's environment (HTTPS_PROXY, UV_INDEX_URL, …), never from a file in the image.
+set -eu
+folder=$1 lock=$2 uv_lock=$3
+export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+
+python3.11 -m venv /tmp/uv
+/tmp/uv/bin/python -m pip install --quiet --no-cache-dir --require-hashes --only-binary :all: -r "$uv_lock"
+/tmp/uv/bin/uv venv --quiet --no-project --python /usr/bin/python3.11 "$folder"
+install="/tmp/uv/bin/uv pip install --quiet --no-cache --require-hashes --no-deps --python $folder/bin/python"
+
+# DeepSpeed is a source package; what builds it is in the lock and goes in first.
+awk '/^[^ #]/ { skip = /^deepspeed==/ } !skip' "$lock" > /tmp/without-source.txt
+$install --only-binary :all: -r /tmp/without-source.txt
+if ! cmp -s "$lock" /tmp/without-source.txt; then
+    PATH="$folder/bin:$PATH" DS_BUILD_OPS=0 $install --no-build-isolation -r "$lock"
+fi
+rm -rf /tmp/uv /tmp/without-source.txt "$lock" "$uv_lock" "$0"
