@@ -1,0 +1,1 @@
+"""Confidence scoring: sampling, atomic questions, entities, equivalence, rewards, evaluation and report."""

@@ -1,0 +1,128 @@
+"""Writes the report: one page that shows whether it worked and what it cost, and its numbers.
+
+    python -m confscoring.report --dataset synth --data-dir data
+
+Reads: eval/*/summary.json, rewards/, factscore_outputs/ of the training people, runs/*/*/metrics.jsonl, world/world.json.
+Writes: report/summary.json (all numbers) and report/index.html (self-contained: no script, no font, nothing loaded).
+Runs that have not been made are listed as not run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from confscoring.judge import World
+from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_of_facts
+from confscoring.report_page import render
+from confscoring.report_rewards import count_pairs, rank_by_truth
+from confscoring.report_words import check, headline
+from volume.errors import RecordError, UsageError
+from volume.files import sha256_file, write_json, write_text
+from volume.records import Rewards, load
+from volume.stage import Context, run_whole
+
+
+def produce(ctx: Context) -> list[Path]:
+    """Write the report; return its two files."""
+    numbers = collect(ctx)
+    folder = ctx.paths.report
+    write_json(folder / "summary.json", numbers)
+    write_text(folder / "index.html", render(numbers))
+    ctx.count("runs", sum(run["present"] for run in numbers["runs"]))
+    return [folder / "summary.json", folder / "index.html"]
+
+
+def collect(ctx: Context) -> dict[str, Any]:
+    """Return all numbers of the report.
+
+    Raises:
+        UsageError: No run has been evaluated yet.
+    """
+    definition, paths = ctx.definition, ctx.paths
+    summaries = {run: load(paths.eval(run) / "summary.json", dict[str, Any]) for run in definition.runs if (paths.eval(run) / "summary.json").exists()}
+    if not summaries:
+        raise UsageError(f"no run of '{definition.name}' has been evaluated yet. Run `make eval` first.")
+    roles = choose_runs(definition, list(summaries))
+    reference = summaries.get(roles["reference"] or "")
+    runs = []
+    for name, settings in definition.runs.items():
+        row: dict[str, Any] = {"name": name, "label": settings.label, "kind": settings.kind, "reward": settings.reward, "present": name in summaries}
+        if name in summaries:
+            summary = summaries[name]
+            row |= {key: value for key, value in summary.items() if key in ("people", "missing", "judges", "decodings", "closed_book")}
+            if reference is not None and name != roles["reference"]:
+                row["versus_reference"] = compare(summary, reference, definition.eval.bootstrap, definition.seed)
+        runs.append(row)
+    first = next(iter(summaries.values()))
+    numbers: dict[str, Any] = {
+        "format": 1,
+        "dataset": definition.name,
+        "description": definition.description,
+        "seed": definition.seed,
+        "split": definition.eval.split,
+        "people": max(summary["people"] for summary in summaries.values()),
+        "resamples": definition.eval.bootstrap,
+        "temperature": definition.eval.temperature,
+        "responses_per_question": definition.eval.n,
+        "invented_world": definition.world is not None,
+        "judge": first["judges"][0],
+        "roles": roles,
+        "runs": runs,
+    }
+    world = World.from_file(paths.world / "world.json") if definition.world else None
+    if world is not None:
+        shown = {name: summary for name, summary in summaries.items() if "sample" in summary["per_person"]["cells"]}
+        numbers["fates"] = fate_of_facts(world, shown, summaries.get(roles["base"] or ""))
+        numbers["fates"]["attribute"] = by_attribute(world, shown)
+    numbers["pairs"], numbers["reward_truth"] = _rewards(ctx, world)
+    numbers["curves"] = {run: _curves(ctx, run) for run in definition.runs}
+    numbers["examples"] = {name: summaries[name]["examples"] for name in (roles["reference"], roles["main"]) if name}
+    numbers["inputs"] = _hashes(ctx)
+    numbers["headline"] = headline(numbers)
+    numbers["checks"] = check(numbers)
+    return numbers
+
+
+def _rewards(ctx: Context, world: World | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return pair accounting by split, and how each reward ranks training responses by the truth."""
+    pairs: dict[str, Any] = {}
+    ranked: list[dict[str, Any]] = []
+    threshold = ctx.definition.dpo.threshold if ctx.definition.dpo else 0.0
+    for split in ("train", "dpoval"):
+        if not list((ctx.paths.root / "rewards").glob(f"rewards_{split}_*.json")):
+            continue
+        rewards = load(ctx.paths.current_rewards(split), Rewards)
+        pairs[split] = count_pairs(rewards, threshold)
+        if split == "train" and world is not None:
+            ranked = rank_by_truth(ctx.paths, world, rewards)
+    return pairs, ranked
+
+
+def _curves(ctx: Context, run: str) -> dict[str, list[dict[str, Any]]]:
+    """Return {phase: logged steps} of a run's training."""
+    found = {}
+    for phase in ("sft", "dpo"):
+        path = ctx.paths.run(run) / phase / "metrics.jsonl"
+        if not path.exists():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            found[phase] = [json.loads(line) for line in lines if line.strip()]
+        except ValueError as error:
+            raise RecordError(f"{path}: a line is not valid JSON ({error}). Run `make train` again: it writes the file anew.") from error
+    return found
+
+
+def _hashes(ctx: Context) -> dict[str, str]:
+    """Return {path below the dataset's folder: SHA-256} of what the report was made from."""
+    root = ctx.paths.root
+    wanted = [ctx.paths.world / "world.json", *(ctx.paths.eval(run) / "summary.json" for run in ctx.definition.runs)]
+    wanted += [ctx.paths.run(run) / phase / "metrics.jsonl" for run in ctx.definition.runs for phase in ("sft", "dpo")]
+    wanted += sorted((root / "rewards").glob("rewards_*.json"))
+    return {str(path.relative_to(root)): sha256_file(path) for path in wanted if path.exists()}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_whole("report", produce))

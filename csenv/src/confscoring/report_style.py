@@ -1,0 +1,94 @@
+"""The page's style sheet: quiet type, light and dark, wide and narrow, screen and paper.
+
+Blue and vermilion stay apart for colour-blind readers; every colour has a word or a sign beside it.
+"""
+
+from __future__ import annotations
+
+STYLE = """
+:root { color-scheme: light dark;
+  --paper: #fbfaf7; --card: #ffffff; --ink: #1d2126; --muted: #59616b; --rule: #dfdcd3; --faint: #efede6;
+  --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
+  --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f; }
+@media (prefers-color-scheme: dark) { :root {
+  --paper: #15181c; --card: #1b1f25; --ink: #e7e9ec; --muted: #a4acb6; --rule: #343a43; --faint: #22272e;
+  --good: #74b7f0; --good-soft: #1d3449; --bad: #f0965f; --bad-soft: #452a1b; --vague: #8b939d; --vague-soft: #2b3037;
+  --r0: #9aa1aa; --r1: #e7e9ec; --r2: #74b7f0; --r3: #e0ab4a; --r4: #56c2a9; --r5: #c994db; --r6: #9aa1aa; --r7: #ec8ba7; } }
+@media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #f4f4f4;
+  --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
+  --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f; }
+  section, .tile, figure, article { break-inside: avoid; } .scroll { overflow: visible !important; } details > * { display: block; } }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 36px 28px 72px; }
+h1, h2 { font-family: Charter, "Iowan Old Style", Georgia, "Liberation Serif", serif; font-weight: 600; line-height: 1.2; text-wrap: balance; }
+h1 { font-size: clamp(1.6rem, 3.6vw, 2.5rem); margin: 6px 0 14px; max-width: 30em; letter-spacing: -.01em; }
+h2 { font-size: 1.45rem; margin: 0 0 6px; }
+h3 { font-size: 1rem; margin: 0 0 2px; font-weight: 600; }
+p { margin: 0 0 12px; max-width: 46em; }
+a { color: var(--good); }
+.kicker { color: var(--muted); font-size: .86rem; margin: 0; }
+.lead { font-size: 1.1rem; max-width: 44em; }
+.note, figcaption, td small, th small, .tile small { color: var(--muted); font-size: .86rem; line-height: 1.45; }
+section { margin-top: 52px; } .scroll + .note { margin-top: 12px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 14px; margin: 22px 0 0; }
+.tile { background: var(--card); border: 1px solid var(--rule); border-top: 4px solid var(--vague); border-radius: 6px; padding: 14px 16px; }
+.tile.good { border-top-color: var(--good); } .tile.bad { border-top-color: var(--bad); }
+.tile b { display: block; font-size: 1.9rem; line-height: 1.15; font-weight: 650; letter-spacing: -.01em; font-variant-numeric: tabular-nums; margin: 2px 0 4px; }
+.tile.good b { color: var(--good); } .tile.bad b { color: var(--bad); }
+.tile small { display: block; }
+.split { display: grid; grid-template-columns: minmax(0, 660px) minmax(220px, 1fr); gap: 44px; align-items: start; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 24px 28px; align-items: start; }
+.flow { columns: 3 320px; column-gap: 36px; margin-top: 4px; } .flow figure { break-inside: avoid; margin: 0; padding-top: 16px; }
+.curves { grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); }
+figure { margin: 14px 0 0; min-width: 0; }
+figcaption { margin-top: 6px; max-width: 46em; }
+svg { display: block; max-width: 100%; height: auto; overflow: visible; font-family: inherit; }
+svg text { fill: var(--ink); font-size: 12.5px; font-variant-numeric: tabular-nums; } svg .m { fill: var(--muted); } svg .s { font-size: 11.5px; }
+svg .b { font-weight: 650; } svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
+svg .rule { stroke: var(--rule); stroke-width: 1; } svg .iso { stroke: var(--vague); stroke-width: 1; stroke-dasharray: 2 4; opacity: .6; }
+svg .on-good { fill: var(--card); font-weight: 600; }
+.only-narrow { display: none; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 10px 0 0; list-style: none; font-size: .88rem; color: var(--muted); }
+.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; vertical-align: -1px; }
+.f-good { fill: var(--good); background: var(--good); } .f-bad { fill: var(--bad); background: var(--bad); } .f-vague { fill: var(--vague-soft); background: var(--vague-soft); stroke: var(--vague); }
+i.f-vague { border: 1px solid var(--vague); }
+.scroll { overflow-x: auto; margin-top: 14px; border: 1px solid var(--rule); border-radius: 6px; -webkit-overflow-scrolling: touch;
+  background: linear-gradient(to left, var(--card) 40%, transparent) 100% 0 / 44px 100% no-repeat local,
+    linear-gradient(to left, rgba(90, 96, 105, .35), transparent) 100% 0 / 16px 100% no-repeat scroll, var(--card); } /* a shadow where more is to the right */
+.scroll:focus-visible { outline: 2px solid var(--good); }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 8px; text-align: right; vertical-align: top; border-top: 1px solid var(--rule); white-space: nowrap; }
+thead th { border-top: 0; color: var(--muted); font-weight: 600; font-size: .84rem; vertical-align: bottom; line-height: 1.3; }
+th:first-child, td:first-child { text-align: left; padding-left: 14px; } th:last-child, td:last-child { padding-right: 14px; } th code { overflow-wrap: normal; }
+tbody th { font-weight: 500; position: sticky; left: 0; background: var(--card); white-space: normal; min-width: 150px; }
+thead th:first-child { position: sticky; left: 0; background: var(--card); }
+tbody tr.key th, tbody tr.key td { background: var(--faint); } tbody tr.key th { font-weight: 650; }
+td small { display: block; } td.good { color: var(--good); } td.bad { color: var(--bad); } td.good small, td.bad small { color: inherit; opacity: .85; }
+td.words, th.words { text-align: left; white-space: normal; }
+h3 small { font-weight: 400; color: var(--muted); font-size: .88rem; } .caption { margin-top: 22px; } .caption + .scroll { margin-top: 8px; }
+.bar { display: inline-block; height: 10px; border-radius: 2px; background: var(--good); vertical-align: 0; margin-left: 8px; } .bar.neg { background: var(--bad); }
+.track { display: inline-block; width: 110px; text-align: left; }
+.checks { list-style: none; padding: 0; margin: 14px 0 0; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 0 32px; }
+.checks li { border-top: 1px solid var(--rule); padding: 7px 0; line-height: 1.4; display: grid; grid-template-columns: 5.6em 1fr; gap: 12px; }
+.checks .mark { font-weight: 650; font-size: .88rem; } .checks .good .mark { color: var(--good); } .checks .bad .mark { color: var(--bad); } .checks .unknown .mark { color: var(--muted); }
+.checks small { display: block; color: var(--muted); }
+.bios > *, .split > *, .grid > * { min-width: 0; }
+.bios { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; margin-top: 8px; }
+article { margin-top: 26px; }
+.bio { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 12px 16px; } .bio p { margin: 6px 0 0; line-height: 1.75; }
+.bio h4 { margin: 0; font-size: .86rem; color: var(--muted); font-weight: 600; }
+.bio span { border-radius: 3px; padding: 1px 3px; box-decoration-break: clone; -webkit-box-decoration-break: clone; }
+.correct { background: var(--good-soft); } .incorrect, .off_topic, .unparsed { background: var(--bad-soft); } .vague { background: var(--vague-soft); color: var(--muted); } .repeat { color: var(--muted); }
+.bio sup { font-size: .72rem; font-weight: 700; line-height: 0; margin-left: 2px; } .correct sup { color: var(--good); } .incorrect sup, .off_topic sup, .unparsed sup { color: var(--bad); }
+.bio em { font-style: normal; color: var(--bad); font-size: .86rem; }
+code { font: .84em ui-monospace, "Liberation Mono", monospace; overflow-wrap: anywhere; }
+details { margin-top: 12px; } summary { cursor: pointer; color: var(--muted); }
+ul.plain { padding-left: 1.1em; max-width: 46em; margin: 8px 0; } ul.plain li { margin-bottom: 6px; }
+footer { margin-top: 60px; padding-top: 18px; border-top: 1px solid var(--rule); color: var(--muted); font-size: .86rem; }
+@media (max-width: 860px) { .split { grid-template-columns: minmax(0, 1fr); gap: 20px; } .bios { grid-template-columns: 1fr; } }
+@media (max-width: 560px) { main { padding: 22px 16px 48px; } section { margin-top: 40px; } .only-wide { display: none; } .only-narrow { display: block; }
+  .tiles { grid-template-columns: 1fr 1fr; gap: 10px; } .tile { padding: 11px 12px; } .tile b { font-size: 1.45rem; } .lead { font-size: 1.02rem; }
+  th, td { padding: 7px 9px; } tbody th { min-width: 118px; max-width: 130px; } .bios tbody th { min-width: 0; } .checks li { grid-template-columns: 1fr; gap: 0; } }
+"""
