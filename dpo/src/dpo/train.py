@@ -1,0 +1,44 @@
+"""Stage: train one policy, by supervised tuning on all responses or by preference optimisation on one reward's pairs.
+
+Reads: rewards of `train` (and of `dpoval`, for evaluation), models/base/ or the supervised run's export.
+Writes: runs/{run}/sft/ or runs/{run}/dpo/ (logs), runs/{run}/export/ (the policy).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from volume.code import code_version
+from volume.errors import UsageError
+from volume.stage import Context, run_whole
+from volume.steps import model_folder
+
+
+def produce(context: Context) -> list[Path]:
+    """Train the run that the command line names."""
+    from dpo.tuning import Place, tune_on_preferences, tune_on_responses
+
+    definition, paths, name = context.definition, context.paths, str(context.run)
+    run = definition.runs[name]
+    if definition.responses is None or definition.sft is None:
+        raise UsageError(f"dataset '{definition.name}': training needs its [responses] and [sft] sections")
+    if definition.models[definition.responses.model].chat:
+        raise UsageError(f"models.{definition.responses.model}.chat = true is not available yet; available: base models")
+    rewards = paths.current_rewards("train")
+    code = code_version("dpo.train")
+
+    def place(start: Path, part: str) -> Place:
+        return Place(start, paths.run(name) / part, paths.export(name), definition.seed, code, context.log, lambda: context.interrupted)
+
+    if run.kind == "sft":
+        start = model_folder(definition, paths, context.data_dir, definition.responses.model)
+        return tune_on_responses(place(start, "sft"), definition.sft, rewards)
+    supervised = next((other for other, settings in definition.runs.items() if settings.kind == "sft"), None)
+    if supervised is None or definition.dpo is None:
+        raise UsageError(f"dataset '{definition.name}': run '{name}' needs a run of kind 'sft' to start from, and a [dpo] section")
+    held_out = paths.current_rewards("dpoval") if "dpoval" in definition.splits else None
+    return tune_on_preferences(place(paths.export(supervised), "dpo"), definition.dpo, run.reward, rewards, held_out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_whole("train", produce))
