@@ -1,0 +1,127 @@
+"""The whole method at toy size, through the real environments: complete, killed half-way, resumed, run twice.
+
+Runs with the host's Python and the venv engine: make test, or python3 -m pytest tests/pipeline. The environments must exist
+(`make envs`) or can be made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "tests" / "fixtures" / "toy.toml"
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "volume" / "src"), "ENGINE": "venv", "STACK": "paper"}
+
+
+def command(goal: str, volume: Path, *extra: str) -> list[str]:
+    return [sys.executable, "-m", "volume.pipeline", goal, "--dataset", str(TOY), "--data-dir", str(volume), *extra]
+
+
+def run(goal: str, volume: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(goal, volume, *extra), env=environment(), capture_output=True, text=True, check=False)
+
+
+def checksums(volume: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "volume.checksums", "--dataset", str(TOY), "--data-dir", str(volume)],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    volume = tmp_path_factory.mktemp("a volume")  # with a space in its path
+    done = run("demo", volume)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    return volume
+
+
+def test_the_whole_method_runs_and_every_step_leaves_a_manifest(finished: Path) -> None:
+    root = finished / "dataset_toy"
+    manifests = {path.stem: json.loads(path.read_text()) for path in (root / "manifests").glob("*.json")}
+    for step in ("world", "pretrain", "responses-train", "factscore-train", "questions-train", "answers-train", "entities-train",
+                 "rewards-train", "train-sft", "train-factscore", "eval-base", "eval-factscore", "report"):  # fmt: skip
+        assert manifests[step]["status"] == "complete", step
+    assert manifests["factscore-train"]["counts"]["failed"] == 0
+    summary = json.loads((root / "report" / "summary.json").read_text())
+    assert summary and (root / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_test_people_are_in_no_training_text(finished: Path) -> None:
+    root = finished / "dataset_toy"
+    people = json.loads((root / "world" / "world.json").read_text())["people"]
+    surnames = {person["surname"] for person in people if person["group"] in ("test", "val")}
+    assert len(surnames) > 10
+    texts = (root / "world" / "style.jsonl").read_text()
+    for rewards in (root / "rewards").glob("rewards_*.json"):
+        texts += " ".join(json.loads(rewards.read_text()))
+    assert not [name for name in surnames if name in texts]
+
+
+def test_a_second_run_does_nothing_and_rewrites_nothing(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and ".hashes" not in path.parts}
+    for goal in ("rewards", "demo"):
+        done = run(goal, finished)
+        assert done.returncode == 0 and "up to date, nothing to do" in done.stdout
+    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and ".hashes" not in path.parts}
+    assert after == before
+
+
+def test_the_plan_says_why_a_step_would_run_again(finished: Path) -> None:
+    victim = sorted((finished / "dataset_toy" / "atomic_qs").glob("*.json"))[0]
+    content = victim.read_bytes()
+    victim.write_bytes(content + b" ")
+    done = run("plan", finished)
+    victim.write_bytes(content)
+    assert f"output changed: dataset_toy/atomic_qs/{victim.name}" in done.stdout
+
+
+def test_killed_at_random_moments_and_started_again_every_file_is_the_same(finished: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(command("demo", tmp_path), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(rng.uniform(4, 16))
+        os.killpg(process.pid, signal.SIGKILL)  # the pipeline, the adapter and every stage at once
+        process.wait()
+    done = run("demo", tmp_path)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert checksums(tmp_path) == checksums(finished)
+
+
+def test_a_corrupted_file_is_named_and_mended_by_running_again(finished: Path) -> None:
+    root = finished / "dataset_toy"
+    questions = root / "questions_per_topic_train.json"
+    content = questions.read_bytes()
+    questions.write_bytes(content[:50])
+    done = run("rewards", finished)  # the file is an output of the step `world`, which makes it again
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert questions.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rewards", "--dataset", "sinth"), "Did you mean 'synth'?"),
+        (("rewards", "--dataset", "bio"), "Missing for 'bio'"),
+        (("train", "--dataset", "synth", "--runs", "factscor"), "Did you mean 'factscore'?"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_status_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "volume.pipeline", *arguments, "--data-dir", str(tmp_path)], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,129 @@
+"""Every command of README.md is run: as it is typed, with the toy dataset as the default one and a volume of its own.
+
+`make test` is what runs this file, and CI runs it by that name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOY = str(ROOT / "tests" / "fixtures" / "toy.toml")
+
+# Each command with its exit status and a part of what it prints. Those with a test of their own below stand as None.
+COMMANDS: dict[str, tuple[int, str] | None] = {
+    "make": (0, "the whole method on the synthetic world"),
+    "make demo": (0, "report/index.html"),
+    "make test": None,
+    "make plan": (0, "report"),
+    "make rewards": (0, "up to date, nothing to do"),
+    "make train": (0, "up to date, nothing to do"),
+    "make eval": (0, "up to date, nothing to do"),
+    "make report": (0, "up to date, nothing to do"),
+    "make checksums": (0, "dataset_toy/report/index.html"),
+    "make plan DATASET=bio": (0, "Missing for 'bio'"),
+    "make rewards DATASET=bio": (2, "Missing for 'bio'"),
+    "make pytest ENV=csenv ARGS='-k upstream'": (0, "passed"),
+    "make envs": (0, ""),
+    "make images": None,
+    "make lock": None,
+    "make plan DATASET=mine.toml": None,
+    "make rewards DATASET=mine.toml": None,
+    "python -m factscoring.build_knowledge": None,
+}
+
+
+def written_commands() -> set[str]:
+    """Return what README.md gives to type: the lines of its sh blocks, and in the text what is marked as code and starts like one."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`((?:make|python -m|docker/)[^`\n]*)`", re.sub(r"```.*?```", "", README, flags=re.S))
+    return {line for line in [*lines, *inline] if line.startswith(("make", "python -m", "docker/")) and "…" not in line}
+
+
+def test_every_command_of_the_readme_is_in_the_list_above() -> None:
+    assert written_commands() <= set(COMMANDS), "a new command needs its test here"
+
+
+def variables(volume: Path) -> dict[str, str]:
+    """The caller's variables, without what the adapter has set for this very process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FACTTUNE_", "MAKE", "MFLAGS"))}
+    return {**kept, "DATA": str(volume), "DATASET": TOY, "ENGINE": "venv", "STACK": "paper", "PYTHON": sys.executable}
+
+
+def shell(command: str, volume: Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", command], cwd=cwd, env=variables(volume), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("volume")
+
+
+@pytest.mark.parametrize("command", [name for name, expected in COMMANDS.items() if expected])
+def test_a_command_does_what_the_readme_says(command: str, volume: Path) -> None:
+    status, part = COMMANDS[command] or (0, "")
+    done = shell(command, volume)
+    said = done.stdout + done.stderr
+    assert done.returncode == status, said[-4000:]
+    assert part in said and "Traceback" not in said
+
+
+def test_the_rewards_of_your_own_data_are_three_steps_away(volume: Path, tmp_path: Path) -> None:
+    """The world's topics, model and knowledge base stand for the user's own, reached by the very steps that the README gives."""
+    toy, mine = volume / "dataset_toy", tmp_path / "volume" / "dataset_mine"
+    assert (toy / "models" / "base").is_dir(), "made by `make demo` above"
+    mine.mkdir(parents=True)
+    for split in ("train", "dpoval"):
+        shutil.copy(toy / f"questions_per_topic_{split}.json", mine)
+    shutil.copytree(toy / "world", mine / "world")  # the grammar backends read the grammar of their language here
+    shutil.copytree(toy / "models" / "base", tmp_path / "volume" / "models" / "mine")
+    (tmp_path / "volume" / "knowledge").mkdir()
+    lines = tmp_path / "pages.jsonl"
+    code = (
+        "import json, sqlite3, sys\n"
+        "for title, text in sqlite3.connect(sys.argv[1]).execute('select title, text from documents'):\n"
+        "    print(json.dumps({'title': title, 'text': text}))"
+    )
+    lines.write_text(subprocess.run([sys.executable, "-c", code, str(toy / "knowledge.db")], capture_output=True, text=True, check=True).stdout)
+    built = subprocess.run(
+        [sys.executable, "-m", "factscoring.build_knowledge", "--input", str(lines), "--output", str(tmp_path / "volume" / "knowledge" / "mine.db")],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}/volume/src:{ROOT}/fsenv/src"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    bio = (ROOT / "volume" / "src" / "volume" / "datasets" / "bio.toml").read_text()
+    assert 'name = "bio"' in bio and "[runs." in bio
+    text = Path(TOY).read_text().replace('name = "toy"', 'name = "mine"').replace('path = "models/base"', 'path = "models/mine"')
+    text = text.replace('path = "knowledge.db"', 'path = "knowledge/mine.db"').replace("[world]\npeople = 60\n", "")
+    text = re.sub(r"\[pretrain\].*?(?=\n\[responses\])", "", text, flags=re.S).replace("enabled = true", "enabled = false")
+    (tmp_path / "mine.toml").write_text(text)
+    make = f"make -f {ROOT}/Makefile --directory {ROOT}"
+    plan = shell(f"{make} plan DATASET={tmp_path}/mine.toml", tmp_path / "volume")
+    assert plan.returncode == 0, plan.stderr
+    done = shell(f"{make} rewards DATASET={tmp_path}/mine.toml", tmp_path / "volume")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert list((mine / "rewards").glob("rewards_train_*.json"))
+
+
+def test_make_lock_writes_locks_that_pass_their_own_test(tmp_path: Path) -> None:
+    """In a copy of the checkout, since the newest releases may differ from those that are pinned here."""
+    copy = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns(".envs", "data", ".git", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    for lock in copy.glob("*/locks/*.txt"):
+        lock.unlink()
+    done = shell("make lock", tmp_path / "volume", cwd=copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(copy), str(copy / "tests" / "images" / "test_locks_and_images.py")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout[-3000:]

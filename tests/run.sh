@@ -1,0 +1,33 @@
+#!/bin/bash
+# Runs the tests, each package's in its own environment: tests/run.sh [fsenv|csenv|dpo [pytest arguments]]
+# Without arguments: all of them, the contract tests in all three environments, then the pipeline and the engines.
+set -uo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python3}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+pass=()
+[ -n "${UPSTREAM_GOLDEN:-}" ] && pass=(--pass UPSTREAM_GOLDEN)
+
+in_env() { # ENV pytest arguments: always in a virtual environment, with its variables and nothing of the caller's
+    local env=$1
+    shift
+    ENGINE=venv DATA="$scratch" PYTHONDONTWRITEBYTECODE=1 "$python" "$root/docker/engine.py" run "$env" ${pass[@]+"${pass[@]}"} -- \
+        python -m pytest -q -p no:cacheprovider --rootdir "$root" "$@"
+}
+
+if [ $# -gt 0 ]; then
+    env=$1
+    shift
+    cd "$root" && in_env "$env" "$root/tests/$env" "$root/tests/contract" "$@"
+    exit
+fi
+
+status=0
+for env in fsenv csenv dpo; do
+    echo "== $env: its own tests and the contract's"
+    in_env "$env" "$root/tests/$env" "$root/tests/contract" || status=1
+done
+echo "== the pipeline at toy size, and the engines"
+in_env csenv "$root/tests/pipeline" "$root/tests/images" || status=1
+exit $status
