@@ -148,11 +148,12 @@ def run_image(settings: Settings, env: str, command: list[str], network: str, na
     container = f"facttune-{env}-{uuid.uuid4().hex[:8]}"
     arguments = [settings.engine, "run", "--rm", "--init", "--name", container, "--network", network, "--shm-size", "1g"]
     arguments += ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{settings.data}:/data", "--workdir", "/data"]
-    arguments += ["--ulimit", "memlock=-1", "--ulimit", "stack=67108864"]
     if settings.engine == "podman":
         arguments += ["--security-opt", "label=disable", *([] if os.getuid() == 0 else ["--userns", "keep-id"])]
     if _has_gpu():
         arguments += ["--device", "nvidia.com/gpu=all"] if settings.engine == "podman" else ["--gpus", "all"]
+        # NCCL pins memory. Only here: an engine inside a container or without root may not raise limits, and a CPU needs none.
+        arguments += ["--ulimit", "memlock=-1", "--ulimit", "stack=67108864"]
     for key, value in variables.items():
         arguments += ["--env", f"{key}={value}"]
     for name in names:

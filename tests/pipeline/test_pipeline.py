@@ -125,3 +125,17 @@ def test_what_cannot_run_is_refused_with_status_2(tmp_path: Path, arguments: tup
     )
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("status", "message"), [(125, "could not be started"), (137, "ran out of memory"), (99, "exit status 99")])
+def test_a_step_that_dies_is_a_failure_whatever_its_status(tmp_path: Path, status: int, message: str) -> None:
+    """An engine that cannot start a container, or a stage that the kernel kills, must never look like a finished run."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\ncase "$1" in run) exit {status};; image) echo sha256:1234;; esac\n')
+    docker.chmod(0o755)
+    variables = environment() | {"ENGINE": "docker", "PATH": f"{docker.parent}:/usr/bin:/bin"}
+    done = subprocess.run(command("demo", tmp_path / "volume"), env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "world failed" in done.stderr and message in done.stdout
+    assert "done in" not in done.stdout and "Report:" not in done.stdout

@@ -31,6 +31,9 @@ from volume.steps import STAGES, Step, build_steps
 ROOT = Path(__file__).resolve().parents[3]
 GOALS = (*STAGES, "demo", "plan")
 
+# Statuses that are no stage's own.
+_EXPLAINED = {125: " (the container could not be started)", 137: " (killed; if nobody did it, the machine ran out of memory)"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
@@ -186,8 +189,10 @@ class Runner:
             if getattr(self.given, flag) is not None:
                 arguments += [f"--{flag}", f"{getattr(self.given, flag)}"]
         status = self._engine("run", step.env, "--network", "none", "--name", step.id, "--", "python", "-m", step.module, *arguments, step=step)
-        self._print(step, f"{'done' if status == COMPLETE else f'exit status {status}'} after {time.monotonic() - clock:.0f} s")
-        return status
+        ended = "done" if status == COMPLETE else f"exit status {status}{_EXPLAINED.get(status, '')}"
+        self._print(step, f"{ended} after {time.monotonic() - clock:.0f} s")
+        # A stage knows four statuses; what kills it, or keeps the engine from starting it, brings others of its own.
+        return status if status in (COMPLETE, USAGE, PARTIAL) else FAILED
 
     def _dataset_argument(self) -> str:
         return f"@data/definitions/{Path(self.given.dataset).name}" if self.given.dataset.endswith(".toml") else str(self.given.dataset)
