@@ -117,9 +117,12 @@ def maker_lock(settings: Settings, name: str) -> Iterator[None]:
 
 
 def run_child(command: list[str], variables: dict[str, str] | None = None, cwd: Path | None = None) -> int:
-    """Run a command until its end, handing SIGTERM and SIGINT on to it; return its exit status."""
+    """Run a command until its end, handing SIGTERM on to it; return its exit status.
+
+    SIGINT is left to the command: from a terminal it reaches both, and twice would cut short the way in which a stage stops.
+    """
     child = subprocess.Popen(command, env=variables, cwd=cwd)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: child.send_signal(received))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     status = child.wait()
     return 128 - status if status < 0 else status  # killed by a signal: as a shell says it

@@ -139,3 +139,29 @@ def test_a_step_that_dies_is_a_failure_whatever_its_status(tmp_path: Path, statu
     assert done.returncode == 1
     assert "world failed" in done.stderr and message in done.stdout
     assert "done in" not in done.stdout and "Report:" not in done.stdout
+
+
+@pytest.mark.parametrize("everyone", [True, False], ids=["Ctrl-C at a terminal reaches everyone", "SIGTERM reaches the pipeline alone"])
+def test_interrupted_it_says_so_leaves_no_process_behind_and_goes_on_later(finished: Path, tmp_path: Path, everyone: bool) -> None:
+    process = subprocess.Popen(
+        command("data", tmp_path), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    said = ""
+    while "[pretrain] not run yet; settings" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    time.sleep(3)  # past the imports, into the work
+    if everyone:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    said += process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "interrupted. What was finished is kept" in said and "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    done = run("data", tmp_path)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert set(checksums(tmp_path).splitlines()) < set(checksums(finished).splitlines())

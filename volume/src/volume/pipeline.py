@@ -38,6 +38,7 @@ _EXPLAINED = {125: " (the container could not be started)", 137: " (killed; if n
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = _parse(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _main(given)
     except VolumeError as error:
@@ -49,6 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
         return FAILED
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -146,12 +151,7 @@ class Runner:
             return USAGE
         self._store_own_definition()
         print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once.", flush=True)
-        try:
-            statuses = self._run_all()
-        except KeyboardInterrupt:
-            for process in self.processes:
-                process.send_signal(signal.SIGINT)
-            raise
+        statuses = self._run_all()
         worst = next((status for status in (FAILED, USAGE, PARTIAL) if status in statuses.values()), COMPLETE)
         minutes, seconds = divmod(round(time.monotonic() - clock), 60)
         if worst in (FAILED, USAGE):
@@ -165,17 +165,22 @@ class Runner:
         statuses: dict[str, int] = {}
         running: dict[Future[int], str] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
-            while True:
-                broken = any(status not in (COMPLETE, PARTIAL) for status in statuses.values())
-                for name, step in self.chosen.items():
-                    started = name in statuses or name in running.values()
-                    ready = all(need in statuses or need not in self.chosen for need in step.needs)
-                    if not started and ready and not broken and len(running) < self.jobs:
-                        running[pool.submit(self._run_step, step)] = name
-                if not running:
-                    return statuses
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    statuses[running.pop(future)] = future.result()
+            try:
+                while True:
+                    broken = any(status not in (COMPLETE, PARTIAL) for status in statuses.values())
+                    for name, step in self.chosen.items():
+                        started = name in statuses or name in running.values()
+                        ready = all(need in statuses or need not in self.chosen for need in step.needs)
+                        if not started and ready and not broken and len(running) < self.jobs:
+                            running[pool.submit(self._run_step, step)] = name
+                    if not running:
+                        return statuses
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        statuses[running.pop(future)] = future.result()
+            except KeyboardInterrupt:  # inside the pool, which waits for its steps when it is left
+                for process in tuple(self.processes):
+                    process.terminate()  # a stage finishes what it has in hand, training writes a checkpoint
+                raise
 
     def _run_step(self, step: Step) -> int:
         """Run one step unless what it depends on came out as before; return its exit status."""
