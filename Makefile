@@ -25,9 +25,10 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(nam
 
 export DATA ENGINE STACK ENVS BASE_IMAGE
 
-OPTIONS = --dataset "$(DATASET)" --data-dir "$(DATA)" $(if $(SEED),--seed "$(SEED)") $(if $(SCALE),--scale "$(SCALE)") \
-  $(if $(LIMIT),--limit "$(LIMIT)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(RUNS),--runs "$(RUNS)")
-PIPELINE = PYTHONPATH="$(CURDIR)/volume/src" PYTHONDONTWRITEBYTECODE=1 "$(PYTHON)" -m volume.pipeline
+WORLD = --dataset "$(DATASET)" $(if $(SEED),--seed "$(SEED)") $(if $(SCALE),--scale "$(SCALE)")
+OPTIONS = $(WORLD) --data-dir "$(DATA)" $(if $(LIMIT),--limit "$(LIMIT)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(RUNS),--runs "$(RUNS)")
+HOST_PYTHON = PYTHONPATH="$(CURDIR)/volume/src" PYTHONDONTWRITEBYTECODE=1 "$(PYTHON)"
+PIPELINE = $(HOST_PYTHON) -m volume.pipeline
 ENGINE_RUN = PYTHONDONTWRITEBYTECODE=1 "$(PYTHON)" "$(CURDIR)/docker/engine.py"
 STAGES := data factscore questions answers entities rewards train eval report
 
@@ -47,7 +48,7 @@ plan: python ## what would run and why, and what is missing (GOAL=rewards: up to
 	@$(PIPELINE) plan "$(GOAL)" $(OPTIONS)
 
 checksums: python ## SHA-256 of every output, in sha256sum's form
-	@PYTHONPATH="$(CURDIR)/volume/src" "$(PYTHON)" -m volume.checksums --dataset "$(DATASET)" --data-dir "$(DATA)" $(if $(SEED),--seed "$(SEED)") $(if $(SCALE),--scale "$(SCALE)")
+	@$(HOST_PYTHON) -m volume.checksums $(WORLD) --data-dir "$(DATA)"
 
 envs: python ## make the three virtual environments now (else on first use)
 	@ENGINE=venv $(ENGINE_RUN) prepare fsenv csenv dpo
@@ -65,8 +66,9 @@ pytest: python ## tests of one environment: make pytest ENV=csenv ARGS='-k upstr
 lock: python ## renew the hashed locks from locks/*.in
 	@PYTHON="$(PYTHON)" bash docker/lock.sh
 
-clean: ## delete the results of DATASET (asks)
-	@read -r -p "Delete $(DATA)/dataset_$(DATASET)? [y/N] " answer; [ "$$answer" = y ] && rm -rf "$(DATA)/dataset_$(DATASET)" || echo "kept"
+clean: python ## delete the results of DATASET, SEED and SCALE (asks)
+	@folder="$(DATA)/$$($(HOST_PYTHON) -m volume.datasets $(WORLD))"; [ -d "$$folder" ] || { echo "there is no $$folder"; exit 0; }; \
+	read -r -p "Delete $$folder? [y/N] " answer; if [ "$$answer" = y ]; then rm -rf "$$folder"; else echo "kept"; fi
 
 clean-envs: ## delete the virtual environments
 	rm -rf "$(ENVS)"

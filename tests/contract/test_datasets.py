@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from volume.datasets import as_json, known_datasets, load_definition
+from volume.datasets import as_json, known_datasets, load_definition, main
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.pipeline import choose_steps
@@ -103,10 +103,23 @@ def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypa
 
     assert missing("synth") == []
     found = " | ".join(missing("bio"))
-    for part in ("questions_per_topic_train.json", "models/llama-7b", "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU", "facts.backend = 'llm'", "verifier.backend = 'local'"):
+    for part in (
+        "questions_per_topic_train.json", "models/llama-7b", "models/inst-llama-7b", "models/npm-single", "models/gtr-t5-large",
+        "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU", "facts.backend = 'llm'", "verifier.backend = 'local'",
+    ):  # fmt: skip
         assert part in found
+    assert "llama-2" not in found  # defined, but nothing that runs loads it
+    assert "questions_per_topic_test.json" not in found  # the rewards do not need it
 
 
 def test_settings_become_plain_json_values() -> None:
     value = as_json(load_definition("synth"))
     assert value["answers"]["stop"] == ["."] and value["runs"]["sft"]["kind"] == "sft"
+
+
+def test_the_folder_of_a_dataset_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make clean` deletes what this prints: never the folder of another seed."""
+    assert main(["--dataset", "synth", "--seed", "3", "--scale", "2"]) == 0
+    assert capsys.readouterr().out == "dataset_synth-scale2-seed3\n"
+    assert main(["--dataset", "sinth"]) == 2
+    assert capsys.readouterr().out == ""

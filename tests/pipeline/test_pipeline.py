@@ -165,3 +165,9 @@ def test_interrupted_it_says_so_leaves_no_process_behind_and_goes_on_later(finis
     done = run("data", tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert set(checksums(tmp_path).splitlines()) < set(checksums(finished).splitlines())
+
+
+def test_a_plan_whose_reader_leaves_early_ends_quietly(tmp_path: Path) -> None:
+    line = f"set -o pipefail; {' '.join(map(repr, command('plan', tmp_path)))} | head -n 1"
+    done = subprocess.run(["bash", "-c", line], env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

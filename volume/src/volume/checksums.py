@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from volume.datasets import load_definition
+from volume.datasets import add_world_arguments, load_definition
 from volume.errors import VolumeError
 from volume.files import sha256_file
 from volume.paths import DatasetPaths
@@ -39,10 +39,8 @@ def checksums(paths: DatasetPaths, data_dir: Path) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> int:
     """Print the checksums in sha256sum's form."""
     parser = argparse.ArgumentParser(prog="python -m volume.checksums", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="synth")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--scale", type=float)
+    add_world_arguments(parser)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="the data volume")
     given = parser.parse_args(argv)
     try:
         definition = load_definition(given.dataset, given.seed, given.scale)

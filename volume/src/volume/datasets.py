@@ -2,20 +2,24 @@
 
     definition = load_definition("synth", seed=1)
     definition.responses.temperature
+
+    python -m volume.datasets --dataset synth --seed 1        prints the name of its folder
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import re
+import sys
 import tomllib
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
-from volume.errors import UsageError, suggest
-from volume.settings import Definition
+from volume.errors import COMPLETE, UsageError, suggest
+from volume.settings import Definition, SamplingSettings
 
 DATASETS = Path(__file__).parent / "datasets"
 
@@ -134,10 +138,9 @@ def _check(definition: Definition) -> list[str]:
         value = getattr(settings, key) if settings else None
         if value is not None and value not in choices:
             faults.append(f"{section}.{key} = {value!r}: unknown.{suggest(value, choices)}")
-    for section in ("responses", "answers"):
-        settings = getattr(definition, section)
-        if settings and settings.model not in definition.models:
-            faults.append(f"{section}.model = {settings.model!r}: not under [models].{suggest(settings.model, definition.models)}")
+    for place, name in named_models(definition).items():
+        if name not in definition.models:
+            faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
     for name, run in definition.runs.items():
         if run.kind not in ("base", "sft", "dpo"):
             faults.append(f"runs.{name}.kind = {run.kind!r}: expected base, sft or dpo")
@@ -146,6 +149,22 @@ def _check(definition: Definition) -> list[str]:
     if definition.eval.split not in definition.splits:
         faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
     return faults
+
+
+def named_models(definition: Definition) -> dict[str, str]:
+    """Return {where a local model is named: its name under [models]}, for what the definition's backends load."""
+    found: dict[str, str] = {}
+    for section in ("responses", "answers"):
+        sampling: SamplingSettings | None = getattr(definition, section)
+        if sampling:
+            found[f"{section}.model"] = sampling.model
+    if definition.retrieval and definition.retrieval.backend == "gtr":
+        found["retrieval.model"] = definition.retrieval.model
+    if definition.verifier and definition.verifier.backend == "local":
+        found["verifier.model"] = definition.verifier.model
+    if definition.verifier and definition.verifier.npm:
+        found["verifier.npm_model"] = definition.verifier.npm_model
+    return found
 
 
 def as_json(settings: Any) -> Any:
@@ -157,3 +176,27 @@ def as_json(settings: Any) -> Any:
     if isinstance(settings, tuple):
         return [as_json(value) for value in settings]
     return settings
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the name of a dataset's folder on the volume."""
+    parser = argparse.ArgumentParser(prog="python -m volume.datasets", description="Print the name of a dataset's folder on the volume.")
+    add_world_arguments(parser)
+    given = parser.parse_args(argv)
+    try:
+        print(f"dataset_{load_definition(given.dataset, given.seed, given.scale).name}")
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    return COMPLETE
+
+
+def add_world_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Add the arguments that say which dataset is meant; unless ``required``, `synth` is the default."""
+    parser.add_argument("--dataset", default="synth", required=required, help=f"{', '.join(known_datasets())}, or the path of a .toml file")
+    parser.add_argument("--seed", type=int, help="another seed: another world, in a folder of its own")
+    parser.add_argument("--scale", type=float, help="a larger world and model, in a folder of its own")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -19,7 +19,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from volume.datasets import as_json, known_datasets, load_definition
+from volume.datasets import add_world_arguments, as_json, load_definition
 from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE, UsageError, VolumeError, suggest
 from volume.files import write_json
 from volume.paths import DatasetPaths
@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # the reader has gone, as in `make plan | head`; nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return COMPLETE if given.goal == "plan" else FAILED
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
         return FAILED
@@ -60,10 +63,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m volume.pipeline", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("goal", choices=GOALS, help="what to bring up to date; `plan` only says what would run")
     parser.add_argument("of", nargs="?", default="report", choices=(*STAGES, "demo"), help="the goal that `plan` looks at")
-    parser.add_argument("--dataset", default="synth", help=f"{', '.join(known_datasets())}, or the path of a .toml file")
+    add_world_arguments(parser)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="the data volume")
-    parser.add_argument("--seed", type=int, help="another seed: another world, in a folder of its own")
-    parser.add_argument("--scale", type=float, help="a larger world and model, in a folder of its own")
     parser.add_argument("--limit", type=int, help="only the first N topics of each split")
     parser.add_argument("--runs", default="", help="comma-separated policies to train and evaluate; default all")
     parser.add_argument("--jobs", type=int, help="steps side by side; default one per core, or one on a GPU host")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from volume.datasets import named_models
 from volume.paths import DatasetPaths
 from volume.settings import Definition
 from volume.steps import Step
@@ -24,6 +25,9 @@ AVAILABLE = {
     ("verifier", "lexical"), ("questions", "grammar"), ("entities", "grammar"), ("equivalence", "words"),
 }  # fmt: skip
 
+# What a stage loads besides: it trains, or samples from, the model that the responses come from.
+_TRAINED = {"train": ("responses",), "eval": ("responses",), "entities": ("answers",)}
+
 _NEEDS_GPU = 2.0  # GiB of weights from which a model is hopeless on a CPU
 
 # Which sections a stage works with.
@@ -35,68 +39,81 @@ _USES = {
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that is missing: what it is, which stages want it, and how to get it."""
+    """One thing that is missing: what it is, which stages want it, and how to get it; ``built`` is False for what no stage can do yet."""
 
     what: str
     wanted_by: tuple[str, ...]
     remedy: str
+    built: bool = True
+
+
+class _Missing:
+    """Collects requirements; one that several stages want is listed once."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Requirement] = {}
+
+    def need(self, what: str, target: str, remedy: str, built: bool = True) -> None:
+        before = self.found[what].wanted_by if what in self.found else ()
+        self.found[what] = Requirement(what, before if target in before else (*before, target), remedy, built)
 
 
 def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: Path, steps: list[Step]) -> list[Requirement]:
     """Return what the given steps need and the volume or the machine lacks."""
-    found: dict[str, Requirement] = {}
-
-    def need(what: str, target: str, remedy: str) -> None:
-        before = found.get(what)
-        wanted = (*before.wanted_by, target) if before and target not in before.wanted_by else before.wanted_by if before else (target,)
-        found[what] = Requirement(what, wanted, remedy)
-
+    missing = _Missing()
     for step in steps:
-        for section in _USES[step.target]:
-            _need_backend(definition, section, step.target, need)
         if step.split and definition.world is None and not paths.questions(step.split).exists():
             name = paths.questions(step.split).relative_to(data_dir)
-            need(f"questions file {name}", step.target, 'a list of {"topic", "topic_id", "questions"}; see the README, "Your own data"')
-        if definition.pretrain is None and step.target in ("data", "answers", "entities", "train", "eval"):
-            _need_models(definition, data_dir, step.target, need)
-        if definition.world is None and definition.knowledge and step.target in ("factscore", "eval"):
-            path = definition.knowledge.path
+            missing.need(f"questions file {name}", step.target, 'a list of {"topic", "topic_id", "questions"}; see the README, "Your own data"')
+        if definition.pretrain is None:
+            _need_models(missing, definition, data_dir, step.target)
+        if definition.world is None and definition.knowledge and "facts" in _USES[step.target]:
+            path, size = definition.knowledge.path, definition.knowledge.gib
             if not (data_dir / path).exists():
-                need(f"knowledge base {path} ({definition.knowledge.gib:g} GiB)", step.target, "FActScore's Wikipedia of 2023-04-01, or any SQLite file documents(title, text)")
-    return list(found.values())
+                missing.need(
+                    f"knowledge base {path}" + (f" ({size:g} GiB)" if size else ""), step.target,
+                    "FActScore's Wikipedia of 2023-04-01, or any SQLite file documents(title, text)",
+                )  # fmt: skip
+        for section in _USES[step.target]:
+            _need_backend(missing, definition, section, step.target)
+    return sorted(missing.found.values(), key=lambda item: not item.built)
 
 
-def _need_backend(definition: Definition, section: str, target: str, need) -> None:  # type: ignore[no-untyped-def]
+def _need_backend(missing: _Missing, definition: Definition, section: str, target: str) -> None:
     settings = getattr(definition, section)
     if settings is None or (section == "entities" and not settings.enabled):
         return
     backend = settings.backend
+    if backend in ("llm", "openai") and not os.environ.get(API_KEY):
+        missing.need(f"environment variable {API_KEY}", target, "the key of the OpenAI-compatible service")
     if (section, backend) not in AVAILABLE:
         known = ", ".join(sorted(name for part, name in AVAILABLE if part == section))
-        need(f"backend {section}.backend = '{backend}'", target, f"not available yet; available: {known}")
-    if backend in ("llm", "openai") and not os.environ.get(API_KEY):
-        need(f"environment variable {API_KEY}", target, "the key of the OpenAI-compatible service")
+        missing.need(f"{section}.backend = '{backend}'", target, f"available: {known}", built=False)
     if section == "verifier" and settings.npm:
-        need("backend verifier.npm = true", target, "not available yet; set it to false")
+        missing.need("verifier.npm = true", target, "available: false", built=False)
 
 
-def _need_models(definition: Definition, data_dir: Path, target: str, need) -> None:  # type: ignore[no-untyped-def]
-    for name, model in definition.models.items():
+def _need_models(missing: _Missing, definition: Definition, data_dir: Path, target: str) -> None:
+    sections = (*_USES[target], *_TRAINED.get(target, ()))
+    for name in dict.fromkeys(name for place, name in named_models(definition).items() if place.partition(".")[0] in sections):
+        model = definition.models[name]
         if not (data_dir / model.path / "config.json").exists():
             size = f", {model.gib:g} GiB" if model.gib else ""
             revision = f" at revision {model.revision}" if model.revision else ""
-            need(f"model '{name}' in {model.path} ({model.source}{revision}{size})", target, "put its Hugging Face folder (config, tokenizer, weights) there")
-    largest = max((model.gib for model in definition.models.values()), default=0.0)
-    if largest >= _NEEDS_GPU and shutil.which("nvidia-smi") is None:
-        need(f"an NVIDIA GPU: the largest model has {largest:g} GiB of weights", target, "a host where `nvidia-smi` answers; training needs several times the weights' memory")
+            what = f"model '{name}' in {model.path}" + (f" ({model.source}{revision}{size})" if model.source else "")
+            missing.need(what, target, "put its Hugging Face folder (config, tokenizer, weights) there")
+        if model.gib >= _NEEDS_GPU and shutil.which("nvidia-smi") is None:
+            missing.need(f"an NVIDIA GPU for models of {model.gib:g} GiB", target, "a host where `nvidia-smi` answers; training needs several times the weights' memory")
 
 
 def show_requirements(definition: Definition, missing: list[Requirement], file: TextIO | None = None) -> None:
-    """Print what is missing, or that nothing is."""
+    """Print what is missing, or that nothing is: first what the user can mend, then what is not built yet."""
     file = file or sys.stdout
     if not missing:
         print("Everything that this needs is here.", file=file)
-        return
-    print(f"Missing for '{definition.name}' ({len(missing)}):", file=file)
-    for item in missing:
-        print(f"  - {item.what}\n      for: {', '.join(item.wanted_by)}\n      remedy: {item.remedy}", file=file)
+    for built, title in ((True, f"Missing for '{definition.name}'"), (False, f"Not available yet, but set in '{definition.name}'")):
+        items = [item for item in missing if item.built == built]
+        if items:
+            print(f"{title} ({len(items)}):", file=file)
+        for item in items:
+            print(f"  - {item.what}\n      for: {', '.join(item.wanted_by)}\n      {'remedy: ' if built else ''}{item.remedy}", file=file)

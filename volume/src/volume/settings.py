@@ -54,14 +54,16 @@ class FactsSettings:
 @dataclass(frozen=True)
 class RetrievalSettings:
     backend: str  # bm25 | gtr
+    model: str = ""  # a name under [models], for `gtr`
     k: int = 5  # passages per fact
 
 
 @dataclass(frozen=True)
 class VerifierSettings:
     backend: str  # lexical | llm | local
-    model: str = ""
+    model: str = ""  # `local`: a name under [models]; `llm`: the service's model
     npm: bool = False  # AND with the nonparametric masked language model
+    npm_model: str = ""  # its name under [models]
 
 
 @dataclass(frozen=True)

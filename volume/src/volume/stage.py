@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from volume import records
-from volume.datasets import as_json, load_definition
+from volume.datasets import add_world_arguments, as_json, load_definition
 from volume.errors import COMPLETE, FAILED, PARTIAL, ItemError, UsageError, VolumeError
 from volume.files import FileHashes, canonical_json, remove_partial, sha256_bytes, sha256_value, write_json, write_text
 from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale, write_manifest
@@ -105,12 +105,10 @@ def _guarded(stage: str, argv: Sequence[str] | None, body: Callable[[Context, Fi
 
 def _open(stage: str, argv: Sequence[str] | None) -> Context:
     parser = argparse.ArgumentParser(prog=f"python -m <package>.{stage}", description=f"Stage {stage} of a dataset.")
-    parser.add_argument("--dataset", required=True, help="name of a dataset, or path of its .toml file")
+    add_world_arguments(parser, required=True)
     parser.add_argument("--data-dir", required=True, type=Path, help="the data volume")
     parser.add_argument("--split", help="train, dpoval, val or test")
     parser.add_argument("--run", help="name of a policy under [runs]")
-    parser.add_argument("--seed", type=int, help="seed of the dataset, if not its own")
-    parser.add_argument("--scale", type=float, help="size of a generated world, 1 = as defined")
     parser.add_argument("--limit", type=int, help="only the first N topics")
     given = parser.parse_args(argv)
     definition = load_definition(given.dataset, given.seed, given.scale)
