@@ -45,11 +45,11 @@ def test_values_that_contradict_each_other_are_faults(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'description = "x"\nsplits = ["train"]\n[answers]\nmodel = "nobody"\nn = 20\nmax_new_tokens = 5\n'
-        '[facts]\nbackend = "magic"\n[runs.a]\nlabel = "A"\n[eval]\nsplit = "test"\n'
+        '[facts]\nbackend = "magic"\n[runs.a]\nlabel = "A"\n[runs."a.b"]\nlabel = "B"\nreward = "random"\n[eval]\nsplit = "test"\n'
     )
     with pytest.raises(UsageError) as caught:
         load_definition(str(path))
-    for part in ("answers.model = 'nobody'", "facts.backend = 'magic'", "runs.a.reward: missing", "eval.split = 'test'"):
+    for part in ("answers.model = 'nobody'", "facts.backend = 'magic'", "runs.a.reward: missing", "runs.a.b: expected letters", "eval.split = 'test'"):
         assert part in str(caught.value)
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,17 @@ def test_running_again_writes_the_same_bytes_and_another_folder_too(volume: Path
     shutil.rmtree(copy / "dataset_synth" / "report")
     done = stage("report", copy)
     assert done.returncode == 0, done.stderr
-    for name in ("index.html", "summary.json"):
+    for name in ("index.html", "summary.json", "scatter.svg"):
         assert (copy / "dataset_synth" / "report" / name).read_bytes() == (volume / "dataset_synth" / "report" / name).read_bytes()
+
+
+def test_the_scatter_is_a_file_that_stands_alone(volume: Path) -> None:
+    content = (volume / "dataset_synth" / "report" / "scatter.svg").read_text()
+    root = xml.etree.ElementTree.fromstring(content)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme: dark" in content and "@import" not in content and "url(" not in content and "href" not in content
+    words = " ".join(element.text or "" for element in root.iter() if element.tag.endswith("text"))
+    assert all(label in words for label in ("Base model", "SFT", "FactTune-FS"))
 
 
 def test_sft_alone_makes_a_page_that_says_what_is_missing(volume: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
     python -m confscoring.report --dataset synth --data-dir data
 
 Reads: eval/*/summary.json, rewards/, factscore_outputs/ of the training people, runs/*/*/metrics.jsonl, world/world.json.
-Writes: report/summary.json (all numbers) and report/index.html (self-contained: no script, no font, nothing loaded).
+Writes: report/summary.json (all numbers), report/index.html (self-contained: no script, no font, nothing loaded) and
+report/scatter.svg (its first figure alone, for other pages).
 Runs that have not been made are listed as not run.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from confscoring.judge import World
+from confscoring.report_figures import scatter_file
 from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_of_facts
 from confscoring.report_page import render
 from confscoring.report_rewards import count_pairs, rank_by_truth
@@ -25,13 +27,17 @@ from volume.stage import Context, run_whole
 
 
 def produce(ctx: Context) -> list[Path]:
-    """Write the report; return its two files."""
+    """Write the report; return its files."""
     numbers = collect(ctx)
     folder = ctx.paths.report
     write_json(folder / "summary.json", numbers)
     write_text(folder / "index.html", render(numbers))
+    written = [folder / "summary.json", folder / "index.html"]
+    if any(run["present"] and "sample" in run["decodings"] for run in numbers["runs"]):
+        written.append(folder / "scatter.svg")
+        write_text(written[-1], scatter_file(numbers))
     ctx.count("runs", sum(run["present"] for run in numbers["runs"]))
-    return [folder / "summary.json", folder / "index.html"]
+    return written
 
 
 def collect(ctx: Context) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The report's drawings: the scatter of correct against incorrect facts, where facts went, and training curves.
 
-Each is a function from numbers to one SVG. The scatter is drawn twice, wide and narrow, so that its type keeps its size.
+Each is a function from numbers to one SVG. On the page the scatter is drawn twice, wide and narrow, so that its type keeps its
+size; it is a file of its own as well.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confscoring.report_svg import Box, figure, line, number, place_labels, tag, text, tick_label, ticks
+from confscoring.report_style import ALONE
+from confscoring.report_svg import Box, alone, figure, line, number, place_labels, tag, text, tick_label, ticks
 from confscoring.report_words import fixed, short_label
 
 Numbers = Mapping[str, Any]
@@ -47,9 +49,9 @@ def scatter(numbers: Numbers, width: int, height: int, class_: str, decoding: st
         on_top = end_y == high_y
         if not on_top or x > free + 26:  # steep lines end close together
             free = x + 12
-            parts.append(
-                text(x + (0 if on_top else 5), y - 6 if on_top else y + 4, f"{share * 100:.0f} %", class_="m s", text_anchor="middle" if on_top else "start")
-            )
+            x, y = (x, y - 6) if on_top else (x + 5, y + 4)
+            parts.append(text(x, y, f"{share * 100:.0f} %", class_="m s", text_anchor="middle" if on_top else "start"))
+            labels.append(Box(x - 14 if on_top else x, y - 10, x + (14 if on_top else 28), y + 3))
     for value in ticks(high_x, wanted=5):
         x, y = at(value, 0)
         parts += [line(x, y, x, y + 4, class_="rule"), text(x, y + 17, tick_label(value), class_="m s", text_anchor="middle")]
@@ -87,6 +89,11 @@ def scatter(numbers: Numbers, width: int, height: int, class_: str, decoding: st
     )
     told += ". Dashed lines join points of equal per cent correct."
     return figure(width, height, "Correct against incorrect facts per response", told, "".join(parts), f"scatter-{class_}", class_)
+
+
+def scatter_file(numbers: Numbers) -> str:
+    """Return the scatter of sampled responses as the content of an SVG file."""
+    return alone(scatter(numbers, 660, 440, "alone"), 660, 440, ALONE)
 
 
 def _mark(run: Numbers, numbers: Numbers, x: float, y: float) -> str:

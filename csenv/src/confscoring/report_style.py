@@ -5,7 +5,7 @@ Blue and vermilion stay apart for colour-blind readers; every colour has a word 
 
 from __future__ import annotations
 
-STYLE = """
+COLOURS = """
 :root { color-scheme: light dark;
   --paper: #fbfaf7; --card: #ffffff; --ink: #1d2126; --muted: #59616b; --rule: #dfdcd3; --faint: #efede6;
   --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
@@ -14,6 +14,19 @@ STYLE = """
   --paper: #15181c; --card: #1b1f25; --ink: #e7e9ec; --muted: #a4acb6; --rule: #343a43; --faint: #22272e;
   --good: #74b7f0; --good-soft: #1d3449; --bad: #f0965f; --bad-soft: #452a1b; --vague: #8b939d; --vague-soft: #2b3037;
   --r0: #9aa1aa; --r1: #e7e9ec; --r2: #74b7f0; --r3: #e0ab4a; --r4: #56c2a9; --r5: #c994db; --r6: #9aa1aa; --r7: #ec8ba7; } }
+"""
+
+DRAWINGS = """
+svg { display: block; max-width: 100%; height: auto; overflow: visible; font-family: inherit; }
+svg text { fill: var(--ink); font-size: 12.5px; font-variant-numeric: tabular-nums; } svg .m { fill: var(--muted); } svg .s { font-size: 11.5px; }
+svg .b { font-weight: 650; } svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
+svg .rule { stroke: var(--rule); stroke-width: 1; } svg .iso { stroke: var(--vague); stroke-width: 1; stroke-dasharray: 2 4; opacity: .6; }
+svg .on-good { fill: var(--card); font-weight: 600; }
+"""
+
+STYLE = (
+    COLOURS
+    + """
 @media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #f4f4f4;
   --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
   --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f; }
@@ -44,11 +57,9 @@ section { margin-top: 52px; } .scroll + .note { margin-top: 12px; }
 .curves { grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); }
 figure { margin: 14px 0 0; min-width: 0; }
 figcaption { margin-top: 6px; max-width: 46em; }
-svg { display: block; max-width: 100%; height: auto; overflow: visible; font-family: inherit; }
-svg text { fill: var(--ink); font-size: 12.5px; font-variant-numeric: tabular-nums; } svg .m { fill: var(--muted); } svg .s { font-size: 11.5px; }
-svg .b { font-weight: 650; } svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
-svg .rule { stroke: var(--rule); stroke-width: 1; } svg .iso { stroke: var(--vague); stroke-width: 1; stroke-dasharray: 2 4; opacity: .6; }
-svg .on-good { fill: var(--card); font-weight: 600; }
+"""
+    + DRAWINGS
+    + """
 .only-narrow { display: none; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 10px 0 0; list-style: none; font-size: .88rem; color: var(--muted); }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; vertical-align: -1px; }
@@ -92,3 +103,7 @@ footer { margin-top: 60px; padding-top: 18px; border-top: 1px solid var(--rule);
   .tiles { grid-template-columns: 1fr 1fr; gap: 10px; } .tile { padding: 11px 12px; } .tile b { font-size: 1.45rem; } .lead { font-size: 1.02rem; }
   th, td { padding: 7px 9px; } tbody th { min-width: 118px; max-width: 130px; } .bios tbody th { min-width: 0; } .checks li { grid-template-columns: 1fr; gap: 0; } }
 """
+)
+
+# What a drawing needs that stands alone, as a file.
+ALONE = COLOURS + DRAWINGS + "svg { font-family: system-ui, -apple-system, \"Segoe UI\", Roboto, \"Liberation Sans\", Arial, sans-serif; }\n"

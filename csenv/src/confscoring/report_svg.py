@@ -40,6 +40,16 @@ def figure(width: float, height: float, title: str, description: str, content: s
     )
 
 
+def alone(drawing: str, width: float, height: float, style: str, margin: float = 16.0) -> str:
+    """Return a drawing as a file of its own: on its own paper, with its own style sheet."""
+    wide, high = number(width + 2 * margin), number(height + 2 * margin)
+    paper = tag("rect", x=-margin, y=-margin, width=width + 2 * margin, height=height + 2 * margin, fill="var(--paper)")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{number(-margin)} {number(-margin)} {wide} {high}" width="{wide}" height="{high}">'
+        f"<style>{style}</style>{paper}{drawing}</svg>\n"
+    )
+
+
 def ticks(high: float, low: float = 0.0, wanted: int = 5) -> list[float]:
     """Return round numbers from ``low`` to ``high``, about ``wanted`` of them."""
     span = high - low

@@ -142,6 +142,8 @@ def _check(definition: Definition) -> list[str]:
         if name not in definition.models:
             faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
     for name, run in definition.runs.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
+            faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
         if run.kind not in ("base", "sft", "dpo"):
             faults.append(f"runs.{name}.kind = {run.kind!r}: expected base, sft or dpo")
         if run.kind == "dpo" and not run.reward:

@@ -74,7 +74,7 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
         _add_evaluation(add, definition, paths, data_dir, run)
     evaluated = tuple(f"eval-{run}" for run in definition.runs)
     rewards = tuple(f"rewards-{split}" for split in splits)
-    add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), ("runs", "eval", "seed"), lambda: [
+    add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), ("runs", "eval", "dpo", "seed", "name", "description"), lambda: [
         *(paths.eval(run) / "summary.json" for run in definition.runs),
         *(path for run in definition.runs for path in sorted(paths.run(run).glob("*/metrics.jsonl"))),
         *(path for split in splits for path in sorted((paths.root / "rewards").glob(f"*_{split}_*"))),
@@ -206,7 +206,7 @@ def _add_evaluation(add: Callable[[Step], None], definition: Definition, paths: 
         add(Step(f"closed-book-{run}", "eval", "csenv", "confscoring.closed_book", args, trained, ("answers", "eval", "models", "seed", "name"),
                  lambda: [questions, *grammar, *world, *policy()]))
         needs += (f"closed-book-{run}",)
-    add(Step(f"eval-{run}", "eval", "csenv", "confscoring.evaluate", args, needs, ("eval", "seed"), lambda: [
+    add(Step(f"eval-{run}", "eval", "csenv", "confscoring.evaluate", args, needs, ("eval", "seed", "name", f"runs.{run}.label"), lambda: [
         questions, *world, paths.eval(run) / "closed_book.json",
         *sorted((paths.eval(run) / "responses").glob("*.json")), *sorted((paths.eval(run) / "factscore_outputs").glob("*.json")),
     ]))

@@ -56,7 +56,7 @@ def write_tokenizer(folder: Path, words: set[str]) -> list[Path]:
 
 
 def model_config(vocabulary_size: int, scale: float) -> dict[str, Any]:
-    """Return the config.json of the base model: 205,000 parameters at scale 1, width growing with its square root."""
+    """Return the config.json of the base model: 202,000 parameters at scale 1, width growing with its square root."""
     heads = max(1, round(2 * scale**0.5))
     return {
         "architectures": ["LlamaForCausalLM"],
