@@ -109,7 +109,9 @@ def _find_uv(settings: Settings, python: str) -> Path:
 
 def _call(command: list[str], settings: Settings, variables: dict[str, str] | None = None) -> None:
     """Run an installer's command; on failure say what is likely and keep nothing that looks finished."""
-    done = subprocess.run(command, env={**os.environ, **(variables or {})}, text=True, stderr=subprocess.PIPE, check=False)
+    # The cache lies beside the environments: they share its files (hard links), and `make clean-envs` frees all of it.
+    environment = {"UV_CACHE_DIR": str(settings.envs / ".uv-cache"), **os.environ, **(variables or {})}
+    done = subprocess.run(command, env=environment, text=True, stderr=subprocess.PIPE, check=False)
     if done.returncode == 0:
         return
     errors = done.stderr.strip().splitlines()

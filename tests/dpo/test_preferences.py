@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from volume.errors import RecordError, UsageError
 
 from dpo.batches import bucket_by_length, plan_documents, stack
 from dpo.models import load_tokenizer
 from dpo.preferences import build_pairs, split_batches, visit_pairs
 from dpo.tokenise import ResponseTokeniser, TokenSequence, common_prefix
+from volume.errors import RecordError, UsageError
 
 
 def rewards(values: list[Any], topic: str = "T") -> dict[str, Any]:

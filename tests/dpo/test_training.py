@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 import torch
 from toy import run_workers, weights_of
-from volume.errors import UsageError, VolumeError
-from volume.settings import DpoSettings, OptimSettings
 
 from dpo.batches import stack
 from dpo.deepspeed_engine import Processes, deepspeed_config
@@ -27,6 +25,8 @@ from dpo.models import load_model, new_model
 from dpo.objectives import PairData, PreferenceOptimisation
 from dpo.tokenise import TokenSequence
 from dpo.tuning import Place, tune_on_responses
+from volume.errors import UsageError, VolumeError
+from volume.settings import DpoSettings, OptimSettings
 
 CPU = Processes(0, 1, torch.device("cpu"))
 

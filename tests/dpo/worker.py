@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import transformers.models.llama.modeling_llama  # noqa: F401  imported once, by the server that the processes are forked from
-from volume.settings import DpoSettings, OptimSettings, PretrainSettings
 
 from dpo import deepspeed_engine
 from dpo.tuning import Place, pretrain, tune_on_preferences, tune_on_responses, tune_on_style
+from volume.settings import DpoSettings, OptimSettings, PretrainSettings
 
 if __name__ == "worker":
     deepspeed_engine._import_deepspeed()

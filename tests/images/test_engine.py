@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from engines import ROOT, Engine, run_engine
 
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from engines import ROOT
 
 LOCKS = sorted(ROOT.glob("*/locks/*.txt"))

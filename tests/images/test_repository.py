@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
 from engines import ROOT
 
 PACKAGES = {"volume": "volume", "factscoring": "fsenv", "confscoring": "csenv", "dpo": "dpo"}

@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[int, str] | None] = {
     "make lock": None,
     "make plan DATASET=mine.toml": None,
     "make rewards DATASET=mine.toml": None,
-    "python -m factscoring.build_knowledge": None,
+    "python3 docker/engine.py run fsenv -- python -m factscoring.build_knowledge --input @data/pages.jsonl --output @data/knowledge/mine.db": None,
 }
 
 
@@ -45,8 +45,8 @@ def written_commands() -> set[str]:
     """Return what README.md gives to type: the lines of its sh blocks, and in the text what is marked as code and starts like one."""
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    inline = re.findall(r"`((?:make|python -m|docker/)[^`\n]*)`", re.sub(r"```.*?```", "", README, flags=re.S))
-    return {line for line in [*lines, *inline] if line.startswith(("make", "python -m", "docker/")) and "…" not in line}
+    inline = re.findall(r"`([^`\n]*)`", re.sub(r"```.*?```", "", README, flags=re.S))
+    return {line for line in [*lines, *inline] if re.match(r"make\b|python3? |bash |docker ", line) and "…" not in line}
 
 
 def test_every_command_of_the_readme_is_in_the_list_above() -> None:
@@ -86,18 +86,14 @@ def test_the_rewards_of_your_own_data_are_three_steps_away(volume: Path, tmp_pat
         shutil.copy(toy / f"questions_per_topic_{split}.json", mine)
     shutil.copytree(toy / "world", mine / "world")  # the grammar backends read the grammar of their language here
     shutil.copytree(toy / "models" / "base", tmp_path / "volume" / "models" / "mine")
-    (tmp_path / "volume" / "knowledge").mkdir()
-    lines = tmp_path / "pages.jsonl"
+    lines = tmp_path / "volume" / "pages.jsonl"
     code = (
         "import json, sqlite3, sys\n"
         "for title, text in sqlite3.connect(sys.argv[1]).execute('select title, text from documents'):\n"
         "    print(json.dumps({'title': title, 'text': text}))"
     )
     lines.write_text(subprocess.run([sys.executable, "-c", code, str(toy / "knowledge.db")], capture_output=True, text=True, check=True).stdout)
-    built = subprocess.run(
-        [sys.executable, "-m", "factscoring.build_knowledge", "--input", str(lines), "--output", str(tmp_path / "volume" / "knowledge" / "mine.db")],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}/volume/src:{ROOT}/fsenv/src"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    built = shell(next(command for command in COMMANDS if "build_knowledge" in command), tmp_path / "volume")
     assert built.returncode == 0, built.stderr
     bio = (ROOT / "volume" / "src" / "volume" / "datasets" / "bio.toml").read_text()
     assert 'name = "bio"' in bio and "[runs." in bio

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from volume.errors import UsageError, VolumeError
-from volume.files import write_json
 
 from dpo.deepspeed_engine import Processes
+from volume.errors import UsageError, VolumeError
+from volume.files import write_json
 
 _PARTIAL = "partial"
 _DEEPSPEED = "deepspeed"

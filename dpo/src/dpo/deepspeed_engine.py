@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
+
 from volume.errors import UsageError
 from volume.settings import OptimSettings
 

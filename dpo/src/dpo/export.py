@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from torch import Tensor
+
 from volume.errors import UsageError, VolumeError
 
 _COPIED = {".json", ".model", ".txt", ".jinja", ".tiktoken"}

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from volume.errors import UsageError
 
 from dpo.batches import SequenceBatch, bucket_by_length, stack
 from dpo.tokenise import TokenSequence
+from volume.errors import UsageError
 
 # Logits computed in one piece: on a CPU what its cache holds (a third off the head's time), on a GPU enough to fill it.
 _LOGITS_AT_ONCE_CPU, _LOGITS_AT_ONCE_GPU = 1 << 18, 1 << 28

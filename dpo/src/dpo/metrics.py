@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import torch
 from torch import Tensor
+
 from volume.errors import VolumeError
 
 

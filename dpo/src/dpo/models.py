@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from volume.errors import UsageError, VolumeError
 
 from dpo.seeding import derive_seed
+from volume.errors import UsageError, VolumeError
 
 
 def load_tokenizer(folder: Path) -> Any:

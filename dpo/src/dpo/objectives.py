@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from volume.settings import DpoSettings
 
 from dpo.batches import stack
 from dpo.deepspeed_engine import Processes
 from dpo.logprobs import TokenLogps, batch_token_logps, response_logps, row_sums
 from dpo.losses import PreferenceLoss, preference_loss, sft_loss
 from dpo.tokenise import TokenSequence
+from volume.settings import DpoSettings
 
 
 class StepLoss(NamedTuple):

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from volume.errors import RecordError, UsageError, suggest
-
 from dpo.seeding import shuffled_epochs
+from volume.errors import RecordError, UsageError, suggest
 
 # Equal scores summed in another order differ in the last bits; a difference below this is no preference.
 _DECIMALS = 12

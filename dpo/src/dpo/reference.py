@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from volume.errors import VolumeError
-from volume.files import write_json
 
 from dpo.deepspeed_engine import Processes
 from dpo.logprobs import TokenLogps, response_logps
 from dpo.tokenise import TokenSequence
+from volume.errors import VolumeError
+from volume.files import write_json
 
 FILE = "reference_logps.json"
 

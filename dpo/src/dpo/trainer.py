@@ -19,11 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volume.datasets import as_json
-from volume.errors import VolumeError
-from volume.files import sha256_file, sha256_value, write_json
-from volume.settings import OptimSettings
-
 from dpo.checkpoint import Progress, drop_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
 from dpo.deepspeed_engine import Processes, gather_weights, open_engine
 from dpo.deepspeed_engine import step as step_engine
@@ -32,6 +27,10 @@ from dpo.logprobs import Policy
 from dpo.metrics import MetricsFile, RunningMeans
 from dpo.objectives import Objective
 from dpo.schedule import lr_scale
+from volume.datasets import as_json
+from volume.errors import VolumeError
+from volume.files import sha256_file, sha256_value, write_json
+from volume.settings import OptimSettings
 
 _FORMAT = 1
 

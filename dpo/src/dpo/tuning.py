@@ -12,11 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from volume import records
-from volume.errors import RecordError, UsageError
-from volume.files import sha256_file
-from volume.settings import DpoSettings, OptimSettings, PretrainSettings
-
 from dpo import batches, preferences
 from dpo.deepspeed_engine import Processes, cast_parameters, is_first_process, start_processes
 from dpo.export import files_to_copy
@@ -28,6 +23,10 @@ from dpo.reference import reference_logps
 from dpo.seeding import derive_seed
 from dpo.tokenise import ResponseTokeniser, TokenSequence
 from dpo.trainer import Job, finished, identify, train
+from volume import records
+from volume.errors import RecordError, UsageError
+from volume.files import sha256_file
+from volume.settings import DpoSettings, OptimSettings, PretrainSettings
 
 
 @dataclass(frozen=True)

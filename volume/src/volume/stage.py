@@ -23,7 +23,7 @@ from typing import Any
 
 from volume import records
 from volume.datasets import add_world_arguments, as_json, load_definition
-from volume.errors import COMPLETE, FAILED, PARTIAL, ItemError, UsageError, VolumeError
+from volume.errors import COMPLETE, FAILED, PARTIAL, ItemError, RecordError, UsageError, VolumeError
 from volume.files import FileHashes, canonical_json, remove_partial, sha256_bytes, sha256_value, write_json, write_text
 from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale, write_manifest
 from volume.paths import DatasetPaths
@@ -123,7 +123,7 @@ def _open(stage: str, argv: Sequence[str] | None) -> Context:
     step = wanted[0]
     topics: Topics = []
     split = given.split or step.split
-    if split and paths.questions(split).exists() or step.split:
+    if (split and paths.questions(split).exists()) or step.split:
         topics = records.load(paths.questions(str(split)), Topics)
     return Context(step, definition, paths, given.data_dir, split, given.run, given.limit, topics[: given.limit])
 
@@ -264,7 +264,7 @@ def _attempt(context: Context, work: Work, batch: list[Topic]) -> dict[str, list
     for topic in batch:
         try:
             results |= _attempt(context, work, [topic])
-        except records.RecordError as error:
+        except RecordError as error:
             results[topic["topic"]] = ItemError(str(error))
     return results
 
