@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,7 +189,7 @@ def test_a_run_killed_and_resumed_ends_with_the_bytes_of_an_uninterrupted_one(
     begin = world / "tokenizer" if kind == "pretrain" else start
     for steps in kills:  # kill_at counts the steps of its own process
         assert run_workers(kind, str(world), str(begin), str(tmp_path), f"kill_at={steps}") == [-signal.SIGKILL]
-        assert not (tmp_path / "log" / "training.json").exists()
+        assert not (tmp_path / "log" / "finished.json").exists()
     assert run_workers(kind, str(world), str(begin), str(tmp_path)) == [0]
     assert files_of(tmp_path) == files_of(runs(kind))
 
@@ -210,6 +212,14 @@ def test_a_finished_run_is_not_done_again(runs: Callable[..., Path], world: Path
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     assert run_workers("sft", str(world), str(start), str(out)) == [0]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_another_version_of_the_code_trains_anew_and_its_outputs_are_the_same(runs: Callable[..., Path], world: Path, start: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs("sft"), tmp_path / "copy")
+    (tmp_path / "copy" / "log" / "metrics.jsonl").write_text("")  # what was there before is not trusted
+    assert run_workers("sft", str(world), str(start), str(tmp_path / "copy"), "code=other") == [0]
+    before, after = files_of(runs("sft")), files_of(tmp_path / "copy")
+    assert {name for name in before if before[name] != after[name]} == {"log/finished.json"}
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
@@ -262,6 +272,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch_written_out(worl
         worker.train(["sft", str(world), str(tmp_path / "broken"), str(tmp_path / "out")])
     record = json.loads((tmp_path / "out" / "log" / "nonfinite_batch.json").read_text())
     assert record["step"] == 1 and len(record["batch"]) == 5 and record["batch"][0]["ids"][0] == 1
+
+
+def test_a_checkpoint_that_does_not_fit_the_disk_is_one_clear_error_and_the_run_goes_on_later(
+    runs: Callable[..., Path], world: Path, start: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands in for the full disk."""
+    import worker
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(VolumeError, match="cannot write a checkpoint below .*Free some space and run the same command again"):
+            worker.train(["dpo", str(world), str(start), str(tmp_path)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "log" / "checkpoints").iterdir())
+    assert run_workers("dpo", str(world), str(start), str(tmp_path)) == [0]
+    assert files_of(tmp_path) == files_of(runs("dpo"))
 
 
 @pytest.mark.parametrize(("values", "message"), [

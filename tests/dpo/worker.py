@@ -2,8 +2,8 @@
 
     worker.py {pretrain|style|sft|dpo} WORLD START OUT [name=value ...]
 
-``kill_at=N`` ends the process with SIGKILL after N steps, ``stop_at=N`` asks it to stop there; other names are fields of
-the settings.
+``kill_at=N`` ends the process with SIGKILL after N steps, ``stop_at=N`` asks it to stop there, ``code=NAME`` is the version of
+the code; other names are fields of the settings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def train(arguments: list[str]) -> list[Path]:
     """Run one training with the toy settings."""
     kind, world, start, out = arguments[0], *map(Path, arguments[1:4])
     values = {name: _value(text) for name, _, text in (argument.partition("=") for argument in arguments[4:])}
-    kill_at, stop_at, steps = values.pop("kill_at", 0), values.pop("stop_at", 0), 0
+    kill_at, stop_at, code, steps = values.pop("kill_at", 0), values.pop("stop_at", 0), str(values.pop("code", "")), 0
 
     def after_step() -> bool:
         nonlocal steps
@@ -40,7 +40,7 @@ def train(arguments: list[str]) -> list[Path]:
             os.kill(os.getpid(), signal.SIGKILL)
         return steps == stop_at
 
-    place = Place(start, out / "log", out / "export", seed=3, log=lambda line: print(line, file=sys.stderr, flush=True), should_stop=after_step)
+    place = Place(start, out / "log", out / "export", seed=3, code=code, log=lambda line: print(line, file=sys.stderr, flush=True), should_stop=after_step)
     rewards, held_out = world / "rewards_train_6.json", world / "rewards_dpoval_6.json"
     if kind == "pretrain":
         settings = {**COMMON, "tokens_per_step": 120, "steps": 12, "schedule": "cosine", "weight_decay": 0.1, **values}

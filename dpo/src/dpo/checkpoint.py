@@ -27,6 +27,7 @@ from volume.files import write_json
 
 _PARTIAL = "partial"
 _DEEPSPEED = "deepspeed"
+_TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter", "write")  # how it words a full disk, as a RuntimeError
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,12 @@ def save_checkpoint(folder: Path, engine: Any, progress: Progress, sums: dict[st
             for other in root.glob("step_*"):
                 if other != final:
                     shutil.rmtree(other)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if isinstance(error, OSError) or "write" in str(error):
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) or any(part in str(error) for part in _TORCH_CANNOT_WRITE):
             if processes.first:
                 shutil.rmtree(partial, ignore_errors=True)
-            raise VolumeError(f"cannot write a checkpoint below {root}: {error}. Free some space and run the same command again.") from error
+            why = error.strerror if isinstance(error, OSError) else "a file was not written to its end; most likely the disk is full"
+            raise VolumeError(f"cannot write a checkpoint below {root}: {why}. Free some space and run the same command again.") from error
         raise
     processes.barrier()
 

@@ -43,6 +43,7 @@ def write_export(target: Path, files: dict[str, Path], weights: dict[str, Tensor
     Raises:
         VolumeError: The disk is full or cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     partial = target.with_name(f".{target.name}.partial")
@@ -58,7 +59,7 @@ def write_export(target: Path, files: dict[str, Path], weights: dict[str, Tensor
                 os.fsync(file.fileno())
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise VolumeError(f"cannot write {target}: {error.strerror or error}. Free some space and run the same command again.") from error
+        raise VolumeError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}. Free some space and run the same command again.") from error
     return sorted(target.iterdir())

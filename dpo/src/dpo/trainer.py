@@ -3,7 +3,9 @@
     <folder>/metrics.jsonl             one line per logged step; lines with "split" are held-out figures
     <folder>/checkpoints/              while it trains
     <folder>/nonfinite_batch.json      the batch on which training stopped, if it did
-    <folder>/training.json             written last: the run is finished and its export is in place
+    <folder>/training.json             what was trained on: steps, examples, counts of data
+    <folder>/finished.json             written last: the run is finished and these are its files. It holds the code's version, so
+                                       it is no output: a change of code that changes no result leaves every output as it was
 
 Killed at any step and started again with the same settings, data and number of processes, it goes on from the newest
 checkpoint and ends with the bytes of an uninterrupted run.
@@ -33,6 +35,7 @@ from volume.files import sha256_file, sha256_value, write_json
 from volume.settings import OptimSettings
 
 _FORMAT = 1
+_FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,19 @@ def identify(settings: OptimSettings, seed: int, inputs: list[Path], code: str, 
 
 def finished(job: Job) -> list[Path] | None:
     """Return the files of a run that is finished and whole, else None."""
-    record = job.folder / "training.json"
-    if not record.exists():
+    mark = job.folder / _FINISHED
+    if not mark.exists():
         return None
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = json.loads(mark.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    if content["identity"] != job.identity or any(not (job.export / name).is_file() for name in content["export"]):
+    if content["identity"] != job.identity:
         return None
-    files = {job.export / name: digest for name, digest in content["export"].items()}
-    files[job.folder / "metrics.jsonl"] = content["metrics"]
+    files = {job.export / name: digest for name, digest in content["export"].items()} | {job.folder / name: digest for name, digest in content["log"].items()}
     if any(not path.is_file() or sha256_file(path) != digest for path, digest in files.items()):
         return None
-    return sorted([record, *files])
+    return sorted(files)
 
 
 def train(job: Job, policy: Policy, objective: Objective, processes: Processes, facts: dict[str, Any] | None = None) -> list[Path]:
@@ -106,7 +108,7 @@ def train(job: Job, policy: Policy, objective: Objective, processes: Processes, 
         KeyboardInterrupt: ``should_stop`` said so; a checkpoint was written.
     """
     if processes.first:
-        (job.folder / "training.json").unlink(missing_ok=True)
+        (job.folder / _FINISHED).unlink(missing_ok=True)
     engine = open_engine(policy, job.settings, processes)
     found = find_checkpoint(job.folder, job.identity, processes, job.log)
     progress = found[1] if found else Progress(0, 0, 0, job.identity, processes.world)
@@ -121,13 +123,14 @@ def train(job: Job, policy: Policy, objective: Objective, processes: Processes, 
     files: list[Path] = []
     if weights is not None:
         exported = write_export(job.export, job.export_files, {name.removeprefix("model."): value for name, value in weights.items()})
-        record = job.folder / "training.json"
-        write_json(record, {
-            "format": _FORMAT, "identity": job.identity, "steps": progress.step, "examples": progress.examples, "unit": objective.unit,
-            "facts": facts or {}, "export": {path.name: sha256_file(path) for path in exported}, "metrics": sha256_file(job.folder / "metrics.jsonl"),
+        record, metrics_file = job.folder / "training.json", job.folder / "metrics.jsonl"
+        write_json(record, {"format": _FORMAT, "steps": progress.step, "examples": progress.examples, "unit": objective.unit, "facts": facts or {}})
+        write_json(job.folder / _FINISHED, {
+            "identity": job.identity, "export": {path.name: sha256_file(path) for path in exported},
+            "log": {path.name: sha256_file(path) for path in (record, metrics_file)},
         })  # fmt: skip
         drop_checkpoints(job.folder)
-        files = sorted([record, job.folder / "metrics.jsonl", *exported])
+        files = sorted([record, metrics_file, *exported])
     processes.barrier()
     return files
 

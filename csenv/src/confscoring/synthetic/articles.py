@@ -6,6 +6,7 @@ the same kind of fact about somebody else.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from confscoring.synthetic.grammar import ATTRIBUTES
 from confscoring.synthetic.people import Person
+from volume.errors import VolumeError
 from volume.settings import WorldSettings
 
 SEPARATOR = "####SPECIAL####SEPARATOR####"  # between the passages of an article, as in FActScore's database
@@ -99,18 +101,23 @@ def _noise(rng: random.Random, values: dict[str, list[str]]) -> list[tuple[str, 
 
 
 def write_database(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """Write a knowledge base in FActScore's format, atomically, with bytes that depend on the rows alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a knowledge base in FActScore's format, atomically, with bytes that depend on the rows alone.
+
+    Raises:
+        VolumeError: The disk is full or the folder cannot be written; no partial file is left.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    db = sqlite3.connect(partial)
     try:
-        db.execute("CREATE TABLE documents (title PRIMARY KEY, text)")
-        with db:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(partial)) as db, db:
+            db.execute("CREATE TABLE documents (title PRIMARY KEY, text)")
             db.executemany("INSERT INTO documents VALUES (?, ?)", sorted(rows))
+        with partial.open("r+b") as file:  # the header names the SQLite version that wrote last: not a part of the content
+            file.seek(96)
+            file.write(_WRITER_VERSION.to_bytes(4, "big"))
+        partial.replace(path)
+    except (OSError, sqlite3.OperationalError) as error:  # a full disk shows as either
+        raise VolumeError(f"cannot write {path}: {error}. Free some space or mend the folder's permissions, then run the same command again.") from error
     finally:
-        db.close()
-    with partial.open("r+b") as file:  # the header names the SQLite version that wrote last: not a part of the content
-        file.seek(96)
-        file.write(_WRITER_VERSION.to_bytes(4, "big"))
-    partial.replace(path)
+        partial.unlink(missing_ok=True)
