@@ -114,7 +114,7 @@ def _call(command: list[str], settings: Settings, variables: dict[str, str] | No
     done = subprocess.run(command, env=environment, text=True, stderr=subprocess.PIPE, check=False)
     if done.returncode == 0:
         return
-    errors = done.stderr.strip().splitlines()
+    errors = [line for line in done.stderr.strip().splitlines() if not line.lstrip().startswith(("WARNING", "[notice]"))]
     said = "\n  ".join(errors[-6:])
     text = done.stderr.lower()
     if any(word in text for word in ("dns", "resolve", "connect", "network", "timed out", "tls", "certificate", "no matching distribution")):

@@ -112,6 +112,23 @@ def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypa
     assert "questions_per_topic_test.json" not in found  # the rewards do not need it
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[{"topic": "Ada"', "is not valid JSON"),
+        ('[{"topic": "Ada", "topic_id": 0}]', "$[0] lacks the field 'questions'"),
+        ('[{"topic": "Ada", "topic_id": 0, "questions": ["Q?"]}, {"topic": "Ada", "topic_id": 1, "questions": ["Q?"]}]', "topic 'Ada' comes twice"),
+    ],
+)
+def test_a_users_own_questions_file_is_checked_before_anything_starts(tmp_path: Path, text: str, fault: str) -> None:
+    definition, paths = load_definition("bio"), DatasetPaths(tmp_path / "dataset_bio")
+    paths.root.mkdir()
+    paths.questions("train").write_text(text)
+    step = build_steps(definition, paths, tmp_path)["responses-train"]
+    found = [item.what for item in missing_requirements(definition, paths, tmp_path, [step])]
+    assert any(what.startswith("questions file dataset_bio/questions_per_topic_train.json") and fault in what for what in found)
+
+
 def test_settings_become_plain_json_values() -> None:
     value = as_json(load_definition("synth"))
     assert value["answers"]["stop"] == ["."] and value["runs"]["sft"]["kind"] == "sft"

@@ -5,15 +5,18 @@ Looked at before anything starts, so that a run does not stop in its third hour 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from volume.datasets import named_models
 from volume.paths import DatasetPaths
+from volume.records import Topics, find_fault
 from volume.settings import Definition
 from volume.steps import Step
 
@@ -62,9 +65,10 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
     """Return what the given steps need and the volume or the machine lacks."""
     missing = _Missing()
     for step in steps:
-        if step.split and definition.world is None and not paths.questions(step.split).exists():
+        fault = _fault_of_questions(paths.questions(step.split)) if step.split and definition.world is None else None
+        if fault is not None and step.split:
             name = paths.questions(step.split).relative_to(data_dir)
-            missing.need(f"questions file {name}", step.target, 'a list of {"topic", "topic_id", "questions"}; see the README, "Your own data"')
+            missing.need(f"questions file {name}{fault}", step.target, 'a list of {"topic", "topic_id", "questions"}; see the README, "Your own data"')
         if definition.pretrain is None:
             _need_models(missing, definition, data_dir, step.target)
         if definition.world is None and definition.knowledge and "facts" in _USES[step.target]:
@@ -77,6 +81,21 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
         for section in _USES[step.target]:
             _need_backend(missing, definition, section, step.target)
     return sorted(missing.found.values(), key=lambda item: not item.built)
+
+
+def _fault_of_questions(path: Path) -> str | None:
+    """Return what is wrong with a questions file that the user gives, "" where there is none at all; None if nothing is."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    except ValueError as error:
+        return f" is not valid JSON: {error}"
+    fault = find_fault(value, Topics, "$")
+    if fault:
+        return f": {fault}"
+    twice = [topic for topic, times in Counter(entry["topic"] for entry in value).items() if times > 1]
+    return f": topic {twice[0]!r} comes twice" if twice else None
 
 
 def _need_backend(missing: _Missing, definition: Definition, section: str, target: str) -> None:
