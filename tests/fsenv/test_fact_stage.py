@@ -130,9 +130,9 @@ def test_a_corrupted_knowledge_base_and_grammar_end_the_stage_with_their_names(m
 def test_backends_that_are_not_built_yet_are_all_named_at_once(make_volume: Callable[..., Path], factscore: Stage) -> None:
     volume = make_volume({"Ada Albane": ADA})
     text = (DATASETS / "synth.toml").read_text()
-    text = text.replace('[facts]\nbackend = "grammar"', '[facts]\nbackend = "llm"').replace('backend = "bm25"', 'backend = "gtr"')
+    text = text.replace('[facts]\nbackend = "grammar"', '[facts]\nbackend = "llm"').replace('backend = "bm25"', 'backend = "gtr"\nmodel = "base"')
     definition = volume / "other.toml"
-    definition.write_text(text.replace('backend = "lexical"', 'backend = "local"\nnpm = true'))
+    definition.write_text(text.replace('backend = "lexical"', 'backend = "local"\nmodel = "base"\nnpm = true\nnpm_model = "base"'))
     done = factscore(volume, dataset=str(definition))
     assert done.returncode == 2
     for fault in ("facts.backend = 'llm'", "retrieval.backend = 'gtr'", "verifier.backend = 'local'", "verifier.npm = true"):
