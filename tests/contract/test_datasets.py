@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from volume.datasets import as_json, known_datasets, load_definition, main
+from volume.datasets import as_json, known_datasets, load_definition, main, show_settings
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.pipeline import choose_steps
@@ -132,6 +132,13 @@ def test_a_users_own_questions_file_is_checked_before_anything_starts(tmp_path: 
 def test_settings_become_plain_json_values() -> None:
     value = as_json(load_definition("synth"))
     assert value["answers"]["stop"] == ["."] and value["runs"]["sft"]["kind"] == "sft"
+
+
+def test_settings_are_shown_in_one_line_without_their_defaults() -> None:
+    definition = load_definition("synth", seed=4)
+    assert show_settings(definition, ("sft", "world", "runs.random.reward", "seed")) == "sft(lr=0.0001) world() runs.random.reward='random' seed=4"
+    assert show_settings(definition, ("models",)) == "models{base (path='models/base')}"
+    assert "stop=['.']" in show_settings(definition, ("answers",))
 
 
 def test_the_folder_of_a_dataset_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,7 @@ def test_an_image_is_named_by_what_it_is_made_of(tmp_path: Path) -> None:
 
 
 def test_a_failed_build_names_the_base_image_and_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BASE_IMAGE", raising=False)
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text("#!/bin/sh\n[ \"$1\" = info ] && exit 0\nexit 1\n")

@@ -144,8 +144,9 @@ def test_a_step_that_dies_is_a_failure_whatever_its_status(tmp_path: Path, statu
 @pytest.mark.parametrize("everyone", [True, False], ids=["Ctrl-C at a terminal reaches everyone", "SIGTERM reaches the pipeline alone"])
 def test_interrupted_it_says_so_leaves_no_process_behind_and_goes_on_later(finished: Path, tmp_path: Path, everyone: bool) -> None:
     process = subprocess.Popen(
-        command("data", tmp_path), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        command("data", tmp_path), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests that a shell runs in the background ignore it, and so would what they start
+    )  # fmt: skip
     assert process.stdout is not None
     said = ""
     while "[pretrain] not run yet; settings" not in said:

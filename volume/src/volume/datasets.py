@@ -15,6 +15,7 @@ import sys
 import tomllib
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,28 @@ def as_json(settings: Any) -> Any:
     if isinstance(settings, tuple):
         return [as_json(value) for value in settings]
     return settings
+
+
+def find_setting(definition: Definition, name: str) -> Any:
+    """Return a section or a value by its dotted name, e.g. ``dpo`` or ``runs.factscore.reward``."""
+    value: Any = definition
+    for part in name.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def show_settings(definition: Definition, names: Iterable[str]) -> str:
+    """Return settings in one readable line; of a section, what differs from its defaults (a manifest holds all of it)."""
+
+    def shown(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} {shown(part)}" for key, part in value.items()) + "}"
+        if not dataclasses.is_dataclass(value):
+            return repr(list(value) if isinstance(value, tuple) else value)
+        fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return "(" + ", ".join(f"{field.name}={shown(part)}" for field, part in fields if part != field.default) + ")"
+
+    return " ".join(f"{name}{'' if shown(value)[:1] in '({' else '='}{shown(value)}" for name, value in ((name, find_setting(definition, name)) for name in names))
 
 
 def main(argv: list[str] | None = None) -> int:

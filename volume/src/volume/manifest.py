@@ -18,7 +18,7 @@ from typing import Any
 
 from volume import FORMAT_VERSION
 from volume.code import code_version, lock_version
-from volume.datasets import as_json
+from volume.datasets import as_json, find_setting
 from volume.files import FileHashes, sha256_value, write_json
 from volume.paths import DatasetPaths
 from volume.settings import Definition
@@ -47,12 +47,7 @@ class Fingerprint:
 
 def settings_of(step: Step, definition: Definition, limit: int | None = None) -> dict[str, Any]:
     """Return the settings that a step depends on, as JSON values."""
-    values: dict[str, Any] = {}
-    for name in step.settings:
-        value: Any = definition
-        for part in name.split("."):
-            value = value[part] if isinstance(value, dict) else getattr(value, part)
-        values[name] = as_json(value)
+    values: dict[str, Any] = {name: as_json(find_setting(definition, name)) for name in step.settings}
     if limit is not None and (step.split is not None or step.target == "rewards"):
         values["limit"] = limit
     return values

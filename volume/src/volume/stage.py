@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from volume import records
-from volume.datasets import add_world_arguments, as_json, load_definition
+from volume.datasets import add_world_arguments, as_json, load_definition, show_settings
 from volume.errors import COMPLETE, FAILED, PARTIAL, ItemError, RecordError, UsageError, VolumeError
 from volume.files import FileHashes, canonical_json, remove_partial, sha256_bytes, sha256_value, write_json, write_text
 from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale, write_manifest
@@ -158,7 +158,8 @@ def _begin(context: Context, hashes: FileHashes) -> tuple[Fingerprint, str | Non
     if reason is None:
         context.log("up to date")
     else:
-        context.log(f"{reason}; settings {json.dumps(fingerprint.settings, ensure_ascii=False)}")
+        limit = f" limit={context.limit}" if "limit" in fingerprint.settings else ""
+        context.log(f"{reason}; settings {show_settings(context.definition, context.step.settings)}{limit}")
         if not context.paths.definition.exists() or json.loads(context.paths.definition.read_text()) != as_json(context.definition):
             write_json(context.paths.definition, as_json(context.definition))
     hashes.save()
