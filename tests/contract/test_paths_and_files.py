@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from volume.checksums import checksums
 from volume.errors import UsageError, VolumeError
-from volume.files import FileHashes, canonical_json, remove_partial, sha256_value, write_bytes, write_json
+from volume.files import FileHashes, canonical_json, remove_partial, sha256_file, sha256_value, write_bytes, write_json
 from volume.paths import DatasetPaths, encode_topic
 
 
@@ -46,6 +47,21 @@ def test_the_rewards_file_is_the_one_that_the_manifest_names(tmp_path: Path) -> 
     assert paths.current_rewards("train").name == "rewards_train_5.json"
     with pytest.raises(UsageError, match="make rewards"):
         paths.current_rewards("dpoval")
+    paths.manifest("rewards-train").write_text("{half")
+    with pytest.raises(UsageError, match="several rewards files"):
+        paths.current_rewards("train")
+
+
+def test_checksums_name_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
+    paths = DatasetPaths(tmp_path / "dataset_x")
+    with pytest.raises(VolumeError, match="holds no results"):
+        checksums(paths, tmp_path)
+    write_json(tmp_path / "dataset_x" / "a.json", {})
+    write_json(paths.manifest("one"), {"outputs": {"dataset_x/a.json": "what it was then"}})
+    assert checksums(paths, tmp_path) == {"dataset_x/a.json": sha256_file(tmp_path / "dataset_x" / "a.json")}
+    paths.manifest("one").write_text("{half")
+    with pytest.raises(VolumeError, match="one.json is no manifest"):
+        checksums(paths, tmp_path)
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_partial_one(tmp_path: Path) -> None:

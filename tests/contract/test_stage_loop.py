@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from volume.context import Context
 from volume.errors import ItemError
 from volume.files import write_json
 from volume.records import Topic
-from volume.stage import Context, run_topics
+from volume.stage import run_topics
 
 NAMES = ["Ada", "Bo", "Cy", "Di"]
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from confscoring.sampler import Prompt, Sampler
+from volume.context import Context
 from volume.errors import ItemError, UsageError
 from volume.records import ScoredResponse, ScoredResponses, Topic, load
-from volume.stage import Context, run_topics
+from volume.stage import run_topics
 from volume.steps import model_folder
 
 

@@ -15,10 +15,11 @@ from confscoring.equivalence import word_key
 from confscoring.question_grammar import QuestionGrammar
 from confscoring.responses import open_sampler
 from confscoring.sampler import Prompt
+from volume.context import Context
 from volume.errors import UsageError
 from volume.files import write_json
 from volume.records import load
-from volume.stage import Context, run_whole
+from volume.stage import run_whole
 
 
 class Truth(TypedDict):

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from confscoring.sampler import Prompt, Sampler
+from volume.context import Context
 from volume.errors import ItemError, UsageError
 from volume.records import Generations, Topic, load
-from volume.stage import Context, run_topics
+from volume.stage import run_topics
 from volume.steps import model_folder
 
 

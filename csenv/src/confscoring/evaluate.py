@@ -18,12 +18,13 @@ from confscoring.judge import VagueReader, World, confuse, rates
 from confscoring.marking import mark_response
 from confscoring.measures import CLOSED_BOOK, Sums, count_attributes, count_topic, measure, of_people
 from confscoring.statistics import draw_people, ratio
+from volume.context import Context
 from volume.errors import RecordError, UsageError
 from volume.files import write_json
 from volume.paths import DatasetPaths
 from volume.records import Generations, ScoredResponse, ScoredResponses, Topics, load
 from volume.settings import EvalSettings
-from volume.stage import Context, run_whole
+from volume.stage import run_whole
 
 Scored = dict[str, tuple[list[ScoredResponse], "list[int] | None"]]  # decoding -> responses, their tokens
 ClosedBook = dict[str, dict[str, bool]]  # topic -> attribute -> whether the answer was right

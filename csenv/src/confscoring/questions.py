@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from confscoring.question_grammar import QuestionGrammar
+from volume.context import Context
 from volume.errors import ItemError, UsageError
 from volume.records import Decision, ScoredResponse, ScoredResponses, Topic, load
-from volume.stage import Context, run_topics
+from volume.stage import run_topics
 
 
 def prepare(ctx: Context) -> Any:

@@ -20,10 +20,11 @@ from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_
 from confscoring.report_page import render
 from confscoring.report_rewards import count_pairs, rank_by_truth
 from confscoring.report_words import check, headline
+from volume.context import Context
 from volume.errors import RecordError, UsageError
 from volume.files import sha256_file, write_json, write_text
 from volume.records import Rewards, load
-from volume.stage import Context, run_whole
+from volume.stage import run_whole
 
 
 def produce(ctx: Context) -> list[Path]:

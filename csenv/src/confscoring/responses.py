@@ -13,10 +13,11 @@ import dataclasses
 from typing import Any
 
 from confscoring.sampler import Prompt, Sample, Sampler
+from volume.context import Context
 from volume.errors import ItemError, UsageError
 from volume.records import Topic
 from volume.settings import SamplingSettings
-from volume.stage import Context, run_topics
+from volume.stage import run_topics
 from volume.steps import model_folder, policy_folder
 
 GROUP = 64  # topics sampled together, so that batches are full

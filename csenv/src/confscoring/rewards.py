@@ -20,10 +20,11 @@ from confscoring import confidence
 from confscoring.draws import uniforms
 from confscoring.entities import numbered
 from confscoring.equivalence import Key, class_counts, class_key
+from volume.context import Context
 from volume.errors import RecordError, UsageError, VolumeError
 from volume.files import write_text
 from volume.records import AnswerSamples, EntitySamples, Generations, Rewards, ScoredResponse, ScoredResponses, Topic, load, save
-from volume.stage import Context, run_whole
+from volume.stage import run_whole
 from volume.steps import sampler_name
 
 DIGITS = 12  # rewards closer than this are equal: floating-point noise makes no preference

@@ -18,10 +18,11 @@ from confscoring.synthetic.documents import WORD, write_corpus, write_style
 from confscoring.synthetic.grammar import ATTRIBUTES, PROMPT, VAGUE, build_grammar
 from confscoring.synthetic.people import TIERS, Person, create_people
 from confscoring.synthetic.tokenizer import model_config, write_tokenizer
+from volume.context import Context
 from volume.errors import UsageError
 from volume.files import write_json, write_text
 from volume.records import Topics, save
-from volume.stage import Context, run_whole
+from volume.stage import run_whole
 
 
 def produce(ctx: Context) -> list[Path]:

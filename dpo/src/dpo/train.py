@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from volume.code import code_version
+from volume.context import Context
 from volume.errors import UsageError
-from volume.stage import Context, run_whole
+from volume.stage import run_whole
 from volume.steps import model_folder
 
 

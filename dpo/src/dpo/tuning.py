@@ -193,7 +193,9 @@ def read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, str]]:
     if not path.is_file():
         raise UsageError(f"{path} is missing. Run the stage that writes it (`make plan` says which).")
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not text.strip():
+            continue
         try:
             line = json.loads(text)
         except ValueError as error:

@@ -22,11 +22,12 @@ from factscoring.retrieval import PageRetriever
 from factscoring.scores import compute_init_score, compute_respond_ratio, compute_score
 from factscoring.sentences import SPLITTER
 from factscoring.verdict import LexicalVerifier
+from volume.context import Context
 from volume.errors import ItemError, RecordError, UsageError
 from volume.files import FileHashes
 from volume.records import Decision, Generations, ScoredResponse, ScoredResponses, Topic, load
 from volume.settings import Definition
-from volume.stage import Context, run_topics
+from volume.stage import run_topics
 
 _AVAILABLE = {"facts": "grammar", "retrieval": "bm25", "verifier": "lexical"}
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from volume.datasets import add_world_arguments, load_definition
-from volume.errors import VolumeError
+from volume.errors import RecordError, VolumeError
 from volume.files import sha256_file
 from volume.paths import DatasetPaths
 
@@ -28,7 +28,11 @@ def checksums(paths: DatasetPaths, data_dir: Path) -> dict[str, str]:
         raise VolumeError(f"{paths.root} holds no results. Run `make demo` first.")
     found: dict[str, str] = {}
     for manifest in manifests:
-        for name in json.loads(manifest.read_text(encoding="utf-8"))["outputs"]:
+        try:
+            outputs = list(json.loads(manifest.read_text(encoding="utf-8"))["outputs"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{manifest} is no manifest ({error}). Delete it and run `make demo` again.") from error
+        for name in outputs:
             path = data_dir / name
             if not path.exists():
                 raise VolumeError(f"{path} is missing, although {manifest.name} names it. Run the stage again.")

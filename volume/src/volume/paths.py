@@ -98,11 +98,13 @@ class DatasetPaths:
         Raises:
             UsageError: There is none, or there are several and no manifest says which one counts.
         """
-        manifest = self.manifest(f"rewards-{split}")
-        if manifest.exists():
-            for name in json.loads(manifest.read_text()).get("outputs", {}):
-                if Path(name).name.startswith(f"rewards_{split}_"):
-                    return self.root.parent / name  # outputs are named from the volume's root
+        try:
+            outputs = list(json.loads(self.manifest(f"rewards-{split}").read_text(encoding="utf-8"))["outputs"])
+        except (OSError, ValueError, KeyError, TypeError):  # no manifest, or one that cannot be read: then the folder decides
+            outputs = []
+        for name in outputs:
+            if Path(name).name.startswith(f"rewards_{split}_"):
+                return self.root.parent / name  # outputs are named from the volume's root
         found = sorted((self.root / "rewards").glob(f"rewards_{split}_*.json"))
         if len(found) == 1:
             return found[0]

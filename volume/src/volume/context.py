@@ -1,0 +1,102 @@
+"""What a stage knows about its run, and how its command line becomes that."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from volume import records
+from volume.datasets import add_world_arguments, load_definition
+from volume.errors import UsageError, VolumeError
+from volume.paths import DatasetPaths
+from volume.records import Topics
+from volume.settings import Definition
+from volume.steps import Step, build_steps
+
+
+@dataclass
+class Context:
+    """What a stage knows about its run."""
+
+    step: Step
+    definition: Definition
+    paths: DatasetPaths
+    data_dir: Path
+    split: str | None
+    run: str | None
+    limit: int | None
+    topics: Topics
+    interrupted: bool = False
+    counts: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    topic_counts: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def count(self, name: str, number: float = 1, topic: str | None = None) -> None:
+        """Add to a count of the manifest. Given the topic, the count outlives an interruption with that topic's output."""
+        counts = self.topic_counts.setdefault(topic, {}) if topic is not None else self.counts
+        counts[name] = counts.get(name, 0) + number
+
+    def note(self, name: str, value: Any) -> None:
+        """Put a fact about the run into the manifest."""
+        self.notes[name] = value
+
+    def log(self, message: str) -> None:
+        """Write one line to standard error."""
+        print(f"{self.step.id}: {message}", file=sys.stderr, flush=True)
+
+
+def open_context(stage: str, argv: Sequence[str] | None) -> Context:
+    """Read a stage's command line, its definition and its topics.
+
+    Raises:
+        UsageError: The dataset or the step does not exist, or the questions file is missing.
+        RecordError: The questions file cannot be read.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m <package>.{stage}", description=f"Stage {stage} of a dataset.")
+    add_world_arguments(parser, required=True)
+    parser.add_argument("--data-dir", required=True, type=Path, help="the data volume")
+    parser.add_argument("--split", help="train, dpoval, val or test")
+    parser.add_argument("--run", help="name of a policy under [runs]")
+    parser.add_argument("--limit", type=int, help="only the first N topics")
+    given = parser.parse_args(argv)
+    definition = load_definition(given.dataset, given.seed, given.scale)
+    paths = DatasetPaths(given.data_dir / f"dataset_{definition.name}")
+    steps = build_steps(definition, paths, given.data_dir)
+    wanted = [step for step in steps.values() if step.module.endswith(f".{stage}") and _matches(step, given.split, given.run)]
+    if len(wanted) != 1:
+        own = [" ".join(step.args) or "(no arguments)" for step in steps.values() if step.module.endswith(f".{stage}")]
+        if not own:
+            raise UsageError(f"dataset '{definition.name}' has no stage '{stage}'.")
+        raise UsageError(f"stage '{stage}' of '{definition.name}' takes one of: {'; '.join(own)}.")
+    step = wanted[0]
+    topics: Topics = []
+    split = given.split or step.split
+    if (split and paths.questions(split).exists()) or step.split:
+        topics = records.load(paths.questions(str(split)), Topics)
+    return Context(step, definition, paths, given.data_dir, split, given.run, given.limit, topics[: given.limit])
+
+
+def _matches(step: Step, split: str | None, run: str | None) -> bool:
+    pairs = dict(zip(step.args[::2], step.args[1::2], strict=True))
+    if "--run" in pairs:
+        return pairs["--run"] == run and split in (None, pairs.get("--split"))
+    return run is None and pairs.get("--split") == split
+
+
+@contextlib.contextmanager
+def hold_step(context: Context) -> Iterator[None]:
+    """Hold the step for this process: two at once would write over each other's work."""
+    path = context.paths.manifests / ".locks" / context.step.id
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise VolumeError(f"{context.step.id} is being run by another process on this volume; wait for it.") from error
+        yield
