@@ -172,3 +172,15 @@ def test_a_plan_whose_reader_leaves_early_ends_quietly(tmp_path: Path) -> None:
     line = f"set -o pipefail; {' '.join(map(repr, command('plan', tmp_path)))} | head -n 1"
     done = subprocess.run(["bash", "-c", line], env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_whose_reader_leaves_early_leaves_no_process_behind(tmp_path: Path) -> None:
+    """As in `make demo | head`: nobody would see the steps go on, and they would hold the volume's locks."""
+    process = subprocess.Popen(command("data", tmp_path), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+    assert process.stdout is not None
+    while "[pretrain] not run yet" not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

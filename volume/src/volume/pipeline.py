@@ -178,7 +178,7 @@ class Runner:
                         return statuses
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         statuses[running.pop(future)] = future.result()
-            except KeyboardInterrupt:  # inside the pool, which waits for its steps when it is left
+            except (KeyboardInterrupt, OSError):  # inside the pool, which waits for its steps when it is left
                 for process in tuple(self.processes):
                     process.terminate()  # a stage finishes what it has in hand, training writes a checkpoint
                 raise
@@ -217,13 +217,18 @@ class Runner:
         environment = {**os.environ, "DATA": str(self.data_dir)}
         if step is None:
             return subprocess.run(command, env=environment, check=False).returncode
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1)
-        self.processes.add(process)
-        assert process.stdout is not None
-        for line in process.stdout:
-            self._print(step, line.rstrip("\n"))
-        self.processes.discard(process)
-        return process.wait()
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1) as process:
+            self.processes.add(process)
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    self._print(step, line.rstrip("\n"))
+            except OSError:  # whoever reads our own output has gone
+                process.terminate()
+                raise
+            finally:
+                self.processes.discard(process)
+        return process.returncode
 
     def _print(self, step: Step, line: str) -> None:
         line = line.removeprefix(f"{step.id}: ")
