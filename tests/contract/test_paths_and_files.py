@@ -69,10 +69,10 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_partial_one(tmp_path: P
     target = tmp_path / "out.json"
     target.write_text("old")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from volume.files import write_bytes\n"
+        "import resource, signal, sys; from pathlib import Path; from volume.errors import VolumeError; from volume.files import write_bytes\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_bytes(Path(sys.argv[1]), b'x' * 5000)\n"
-        "except Exception as error: print(type(error).__name__, error)"
+        "except VolumeError as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True, env=dict(os.environ), check=True)
     assert done.stdout.startswith("VolumeError cannot write")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from volume.errors import RecordError, UsageError
-from volume.records import AnswerSamples, Generations, ScoredResponses, Topics, find_fault, load, save
+from volume.records import AnswerSamples, Generations, ScoredResponses, Topics, find_fault, load, read_lines, save
 
 TOPIC = {"topic": "Ada", "topic_id": 0, "questions": ["Who?"]}
 
@@ -57,3 +57,20 @@ def test_a_value_of_the_wrong_shape_is_not_written(tmp_path: Path) -> None:
 def test_what_is_saved_is_read_back_with_unknown_fields_in_place(tmp_path: Path) -> None:
     save(tmp_path / "q.json", [{**TOPIC, "note": "ü"}], Topics)
     assert load(tmp_path / "q.json", Topics) == [{**TOPIC, "note": "ü"}]
+
+
+def test_json_lines_are_read_one_by_one_and_a_bad_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(UsageError, match="rows.jsonl is missing"):
+        next(read_lines(path))
+    path.write_text('{"text": "two\\u2028lines \u2028 of one"}\n\n{"text": 2}\n[3]\n{"half', encoding="utf-8")
+    rows = read_lines(path)
+    assert [next(rows)[0], next(rows)] == [1, (3, {"text": 2})]  # the empty line counts, a line separator in a text ends nothing
+    with pytest.raises(RecordError, match="line 4: expected an object"):
+        next(rows)
+    path.write_text('{"half', encoding="utf-8")
+    with pytest.raises(RecordError, match="line 1 is not valid JSON"):
+        list(read_lines(path))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(RecordError, match="is not UTF-8 text"):
+        list(read_lines(path))

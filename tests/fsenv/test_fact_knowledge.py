@@ -123,7 +123,7 @@ def test_the_command_builds_from_json_lines(tmp_path: Path, run_python: Run) -> 
 @pytest.mark.parametrize(
     ("content", "status", "message"),
     [
-        (None, 2, "there is no such file"),
+        (None, 2, "is missing; expected a file of JSON lines"),
         ('{"title": "A", "text": "x"}\n{"title": ', 1, "line 2 is not valid JSON"),
         ("[1]\n", 1, "line 1: expected an object"),
     ],

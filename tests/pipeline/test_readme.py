@@ -123,3 +123,20 @@ def test_make_lock_writes_locks_that_pass_their_own_test(tmp_path: Path) -> None
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout[-3000:]
+
+
+def test_make_clean_deletes_the_folder_of_the_given_seed_and_only_when_told(tmp_path: Path) -> None:
+    for name in ("dataset_synth", "dataset_synth-seed3"):
+        (tmp_path / name).mkdir()
+
+    def clean(answer: str) -> None:
+        done = shell(f"echo {answer} | make clean DATASET=synth SEED=3", tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    clean("n")
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset_synth", "dataset_synth-seed3"}
+    clean("y")
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset_synth"}
+    clean("y")  # nothing there any more: nothing to do
+    wrong = shell("echo y | make clean DATASET=sinth", tmp_path)
+    assert wrong.returncode == 2 and (tmp_path / "dataset_synth").is_dir()

@@ -10,7 +10,6 @@ Runs that have not been made are listed as not run.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from confscoring.report_page import render
 from confscoring.report_rewards import count_pairs, rank_by_truth
 from confscoring.report_words import check, headline
 from volume.context import Context
-from volume.errors import RecordError, UsageError
+from volume.errors import UsageError
 from volume.files import sha256_file, write_json, write_text
-from volume.records import Rewards, load
+from volume.records import Rewards, load, read_lines
 from volume.stage import run_whole
 
 
@@ -109,17 +108,8 @@ def _rewards(ctx: Context, world: World | None) -> tuple[dict[str, Any], list[di
 
 def _curves(ctx: Context, run: str) -> dict[str, list[dict[str, Any]]]:
     """Return {phase: logged steps} of a run's training."""
-    found = {}
-    for phase in ("sft", "dpo"):
-        path = ctx.paths.run(run) / phase / "metrics.jsonl"
-        if not path.exists():
-            continue
-        lines = path.read_text(encoding="utf-8").splitlines()
-        try:
-            found[phase] = [json.loads(line) for line in lines if line.strip()]
-        except ValueError as error:
-            raise RecordError(f"{path}: a line is not valid JSON ({error}). Run `make train` again: it writes the file anew.") from error
-    return found
+    logs = {phase: ctx.paths.run(run) / phase / "metrics.jsonl" for phase in ("sft", "dpo")}
+    return {phase: [step for _, step in read_lines(path)] for phase, path in logs.items() if path.exists()}
 
 
 def _hashes(ctx: Context) -> dict[str, str]:

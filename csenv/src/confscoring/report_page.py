@@ -73,7 +73,10 @@ _MARKS = {"good": "✓ within", "bad": "✗ outside", "unknown": "– unknown"}
 
 def _subject(numbers: Numbers) -> str:
     main = find_run(numbers, numbers["roles"]["main"])
-    return f"{html.escape(short_label(main['label']))} against SFT, sampled responses. The first three bounds are the design’s own test; the others mark where a cost starts to hurt." if main else "No tuned policy yet."
+    if main is None:
+        return "No tuned policy yet."
+    bounds = "The first three bounds are the design’s own test; the others mark where a cost starts to hurt."
+    return f"{html.escape(short_label(main['label']))} against SFT, sampled responses. {bounds}"
 
 
 def _results(numbers: Numbers) -> str:

@@ -27,7 +27,7 @@ from volume.files import write_json
 
 _PARTIAL = "partial"
 _DEEPSPEED = "deepspeed"
-_TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter", "write")  # how it words a full disk, as a RuntimeError
+_TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter")  # how it words a full disk, as a RuntimeError
 
 
 @dataclass(frozen=True)

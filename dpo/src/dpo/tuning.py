@@ -6,7 +6,6 @@ and does nothing when it is finished already.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,7 +79,7 @@ def pretrain(place: Place, settings: PretrainSettings, corpus: Path, config: Pat
     if (done := finished(job)) is not None:
         return done
     tokeniser = _tokeniser(place.start, settings)
-    documents = tokeniser.documents([line["text"] for line in read_lines(corpus, ("text",))])
+    documents = tokeniser.documents([line["text"] for line in read_texts(corpus, ("text",))])
     plan = batches.plan_documents([len(document.ids) for document in documents], steps, settings.tokens_per_step, place.seed)
     processes = start_processes()
     policy = _policy(new_model(config, place.seed), settings, processes)
@@ -90,7 +89,7 @@ def pretrain(place: Place, settings: PretrainSettings, corpus: Path, config: Pat
 
 def tune_on_style(place: Place, settings: OptimSettings, style: Path) -> list[Path]:
     """Train a model on prompts with their one response each, JSON lines {"prompt": str, "response": str}."""
-    examples = [preferences.Prompt("", line["prompt"], (line["response"],)) for line in read_lines(style, ("prompt", "response"))]
+    examples = [preferences.Prompt("", line["prompt"], (line["response"],)) for line in read_texts(style, ("prompt", "response"))]
     return _supervise(place, settings, [style], examples)
 
 
@@ -183,29 +182,21 @@ class _Distinct:
         return self._index[prompt, chosen], self._index[prompt, rejected]
 
 
-def read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, str]]:
+def read_texts(path: Path, keys: tuple[str, ...]) -> list[dict[str, str]]:
     """Read JSON lines that hold at least the given text fields.
 
     Raises:
         UsageError: There is no such file.
-        RecordError: A line is no such record; the message names it.
+        RecordError: A line is no such record, or there is none; the message names it.
     """
-    if not path.is_file():
-        raise UsageError(f"{path} is missing. Run the stage that writes it (`make plan` says which).")
-    lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise RecordError(f"{path}, line {number} is not valid JSON: {error}. Delete the file to have it made anew.") from error
-        if not isinstance(line, dict) or not all(isinstance(line.get(key), str) for key in keys):
-            raise RecordError(f"{path}, line {number}: expected an object with the text fields {', '.join(keys)}")
-        lines.append(line)
-    if not lines:
+    rows = []
+    for number, row in records.read_lines(path):
+        if not all(isinstance(row.get(key), str) for key in keys):
+            raise RecordError(f"{path}, line {number}: expected an object with the text fields {', '.join(keys)}. Delete the file to have it made anew.")
+        rows.append(row)
+    if not rows:
         raise RecordError(f"{path} is empty. Delete it to have it made anew.")
-    return lines
+    return rows
 
 
 def _tokeniser(folder: Path, settings: OptimSettings) -> ResponseTokeniser:

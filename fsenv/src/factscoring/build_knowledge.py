@@ -9,39 +9,12 @@ Writes: the SQLite file, atomically; equal rows give equal bytes.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from factscoring.knowledge import build_database
-from volume.errors import UsageError, VolumeError
-
-
-def read_pages(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON-lines file; empty lines are skipped.
-
-    Raises:
-        UsageError: There is no such file.
-        VolumeError: A line is no JSON object; the message names the line.
-    """
-    if not path.is_file():
-        raise UsageError(f"--input {path}: there is no such file; expected JSON lines with 'title' and 'text'.")
-    with path.open(encoding="utf-8") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise VolumeError(f"{path}, line {number} is not valid JSON: {error}") from error
-                if not isinstance(row, dict):
-                    raise VolumeError(f"{path}, line {number}: expected an object with 'title' and 'text', got {line.strip()[:60]}")
-                yield row
-        except UnicodeDecodeError as error:
-            raise VolumeError(f"{path} is not UTF-8 text: {error}") from error
+from volume.errors import VolumeError
+from volume.records import read_lines
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="the SQLite file to write")
     given = parser.parse_args(argv)
     try:
-        count = build_database(read_pages(given.input), given.output)
+        count = build_database((page for _, page in read_lines(given.input)), given.output)
     except VolumeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status

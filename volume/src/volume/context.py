@@ -22,7 +22,20 @@ from volume.steps import Step, build_steps
 
 @dataclass
 class Context:
-    """What a stage knows about its run."""
+    """What a stage knows about its run.
+
+    Attributes:
+        step: Which step this is: its inputs and outputs.
+        definition: The dataset's definition, resolved.
+        paths: Where everything of the dataset lives.
+        data_dir: The volume's root.
+        split, run, limit: As on the command line; None where not given.
+        topics: The work items, cut to ``limit``; none for a step without topics.
+        interrupted: Set by SIGTERM: what is in hand is finished, then the stage stops.
+        counts: Numbers for the manifest that belong to no topic.
+        notes: Facts for the manifest, as JSON values.
+        topic_counts: Numbers of topics whose output is not written yet.
+    """
 
     step: Step
     definition: Definition

@@ -8,6 +8,7 @@ round. Keys marked NotRequired are ours; keys that are not listed are kept as th
 
 import json
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -104,6 +105,31 @@ def load(path: Path, shape: Any) -> Any:
     if fault:
         raise RecordError(f"{path}: {fault}. Delete the file to have it made anew, or mend that value.")
     return value
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSON-lines file, streaming; empty lines are skipped.
+
+    Raises:
+        UsageError: There is no such file.
+        RecordError: A line is no JSON object, or the file is no UTF-8 text; the message names the line.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is missing; expected a file of JSON lines. If a stage writes it, `make plan` says which.")
+    with path.open(encoding="utf-8", newline="\n") as file:  # only "\n" ends a line: a text may hold other line breaks
+        try:
+            for number, text in enumerate(file, start=1):
+                if not text.strip():
+                    continue
+                try:
+                    value = json.loads(text)
+                except ValueError as error:
+                    raise RecordError(f"{path}, line {number} is not valid JSON: {error}") from error
+                if not isinstance(value, dict):
+                    raise RecordError(f"{path}, line {number}: expected an object, got {text.strip()[:60]}")
+                yield number, value
+        except UnicodeDecodeError as error:
+            raise RecordError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def save(path: Path, value: Any, shape: Any) -> None:
