@@ -105,7 +105,7 @@ def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypa
     found = " | ".join(missing("bio"))
     for part in (
         "questions_per_topic_train.json", "models/llama-7b", "models/inst-llama-7b", "models/npm-single", "models/gtr-t5-large",
-        "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU", "facts.backend = 'llm'", "verifier.backend = 'local'",
+        "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU", "questions.backend = 'llm'", "equivalence.backend = 'suffix'",
     ):  # fmt: skip
         assert part in found
     assert "llama-2" not in found  # defined, but nothing that runs loads it

@@ -19,8 +19,11 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 # They decide what runs and when, never what a stage writes: a change in them makes nothing stale.
 _ORCHESTRATION = {
     f"volume.{name}"
-    for name in ("stage", "context", "journal", "steps", "pipeline", "plan", "progress", "manifest", "settings", "datasets", "errors", "code", "requirements", "checksums")
-}
+    for name in (
+        "stage", "context", "journal", "steps", "pipeline", "plan", "progress", "manifest", "settings", "datasets", "errors", "code",
+        "requirements", "checksums", "definition_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
+    )
+}  # fmt: skip
 
 
 def code_version(module: str) -> str:

@@ -7,6 +7,10 @@ datasets' own files, not here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+# How a language-model service is asked: replies are recorded; only recorded ones are used; recorded ones are asked for again.
+Mode = Literal["record", "replay", "refresh"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,33 @@ class SamplingSettings:
 class KnowledgeSettings:
     path: str  # SQLite file documents(title, text), below the dataset's folder or below <data-dir>
     gib: float = 0.0
+    redirects: str = ""  # JSON file {"other title": "title"}, below the same folder as `path`
+
+
+@dataclass(frozen=True)
+class LlmSettings:
+    """The OpenAI-compatible service that the `llm` and `openai` backends ask: where it is and how hard it may be asked.
+
+    None of it changes a reply, so none of it makes a step stale.
+    """
+
+    base_url: str = "https://api.openai.com/v1"
+    in_flight: int = 256  # calls at once
+    requests_per_minute: float = 0.0  # 0: no limit
+    tokens_per_minute: float = 0.0  # prompt and reply together; 0: no limit
+    input_price: float = 0.0  # US dollars per million prompt tokens
+    output_price: float = 0.0  # US dollars per million tokens of replies
+    timeout_s: float = 120.0  # seconds for one attempt
+    attempts: int = 8  # per call, before it counts as failed
+    backoff_s: float = 1.0  # first pause after a failed attempt, doubled each time, with jitter
 
 
 @dataclass(frozen=True)
 class FactsSettings:
     backend: str  # grammar | llm | rules
     model: str = ""  # the service's model, for `llm`
+    temperature: float = 0.0  # of the extraction, for `llm`
+    max_tokens: int = 512  # of a reply, for `llm`
     gamma: int = 10  # facts below which the length penalty of FActScore acts
 
 
@@ -62,6 +87,9 @@ class RetrievalSettings:
 class VerifierSettings:
     backend: str  # lexical | llm | local
     model: str = ""  # `local`: a name under [models]; `llm`: the service's model
+    temperature: float = 0.0  # for `llm`
+    max_tokens: int = 16  # of a reply, for `llm`
+    passage_order: str = "rank"  # rank (best last, as in the public code) | page (facts share more of their prompts)
     npm: bool = False  # AND with the nonparametric masked language model
     npm_model: str = ""  # its name under [models]
 
@@ -182,6 +210,7 @@ class Definition:
     models: dict[str, ModelSettings] = field(default_factory=dict)
     world: WorldSettings | None = None
     knowledge: KnowledgeSettings | None = None
+    llm: LlmSettings = field(default_factory=LlmSettings)
     responses: SamplingSettings | None = None
     facts: FactsSettings | None = None
     retrieval: RetrievalSettings | None = None
@@ -196,4 +225,5 @@ class Definition:
     sft: OptimSettings | None = None
     dpo: DpoSettings | None = None
     runs: dict[str, RunSettings] = field(default_factory=dict)
+    judges: dict[str, VerifierSettings] = field(default_factory=dict)  # judge the evaluated facts once more; they reward nothing
     eval: EvalSettings = field(default_factory=EvalSettings)

@@ -1,0 +1,128 @@
+"""What an answer of the service means: a reply, another attempt, the end of this call, or the end of all.
+
+All four are values, so that one place decides what to do about them. The key is cut out of whatever the service says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from volume.errors import UsageError, VolumeError
+from volume.llm.calls import CallFailed, Reply, Request, estimate_prompt, estimate_tokens
+
+_SHOWN = 200  # characters of the service's own message
+_KEPT = "What was recorded is kept, and the same command goes on there."
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The attempt failed, another may do.
+
+    Attributes:
+        reason: What went wrong.
+        wait: Seconds that the service asks for.
+        pause: The service is overloaded, so that ``wait`` is for all calls.
+        paid: The service may charge for the attempt: it answered, or nobody knows.
+        stop: If no attempt works it is the service's fault and not this call's, so everything stops with this advice.
+    """
+
+    reason: str
+    wait: float | None = None
+    pause: bool = False
+    paid: bool = False
+    stop: str = ""
+
+
+Outcome = Reply | Retry | CallFailed | VolumeError
+
+
+class Interpreter:
+    """Reads the answers of one service.
+
+    Args:
+        host: The service's name in messages.
+        key: The key in use, to keep it out of messages.
+    """
+
+    def __init__(self, host: str, key: str | None) -> None:
+        self._host, self._key = host, key
+
+    def read(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """Return what an answer means."""
+        if status == 200:
+            return self._read_reply(request, body)
+        code, said = self._error_of(body)
+        told = f"(status {status}: {said})" if said else f"(status {status})"
+        if status in (401, 403):
+            refused = "refused the key" if self._key else "asks for a key"
+            return UsageError(f"{self._host} {refused} {told}. Set OPENAI_API_KEY to a key of this service that may use {request.model}. {_KEPT}")
+        if status in (400, 413, 422):
+            return CallFailed(f"{self._host} refused the call {told}")
+        if "insufficient_quota" in code or status == 402:
+            return VolumeError(f"the account at {self._host} has no credit left {told}. Add credit, or set OPENAI_API_KEY to another account's key. {_KEPT}")
+        if status in (408, 409, 429) or status >= 500:
+            advice = "Set a lower llm.requests_per_minute, llm.tokens_per_minute or llm.in_flight, or wait." if status == 429 else ""
+            return Retry(f"{self._host} failed {told}", wait_of(headers, time.time()), pause=status in (429, 503), stop=advice)
+        return UsageError(f"{self._host} knows no such model or address {told}. Check llm.base_url and the name of the model, '{request.model}'. {_KEPT}")
+
+    def _read_reply(self, request: Request, body: bytes) -> Outcome:
+        try:
+            answer = json.loads(body)
+            choice = answer["choices"][0]
+            text = choice["text"] if request.family == "completions" else choice["message"].get("content")
+            if not isinstance(text, str | None):
+                raise TypeError("its text is no text")
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            said = self._error_of(body)[1] or self.shorten(body.decode(errors="replace"))  # some services send errors with status 200
+            return Retry(f"{self._host} answered what is no reply ({type(error).__name__}): {said or 'nothing'}", paid=True)
+        # A reply may be cut within a character that JSON writes as two halves; UTF-8 has no single halves.
+        text = (text or "").encode("utf-8", "replace").decode()
+        usage = answer.get("usage")
+        counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+        guesses = (estimate_prompt(request), estimate_tokens(text))
+        prompt_tokens, completion_tokens = (count if isinstance(count, int) else guess for count, guess in zip(counts, guesses, strict=True))
+        return Reply(text, prompt_tokens, completion_tokens, str(choice.get("finish_reason") or "stop"))
+
+    def _error_of(self, body: bytes) -> tuple[str, str]:
+        """Return the code (with the type) and the message of the service's error."""
+        try:
+            answer: Any = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            return "", self.shorten(body.decode(errors="replace"))
+        error = answer.get("error", answer)
+        if not isinstance(error, dict):
+            return "", self.shorten(str(error))
+        return f"{error.get('code')} {error.get('type')}", self.shorten(str(error.get("message") or error.get("detail") or ""))
+
+    def shorten(self, said: str) -> str:
+        """Return what the service or the network said on one line, without the key."""
+        if self._key:
+            said = said.replace(self._key, "***")
+        said = " ".join(said.split())
+        return said if len(said) <= _SHOWN else said[:_SHOWN] + "…"
+
+
+def wait_of(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that the headers ask to wait for, or None: ``Retry-After`` in seconds or as a date, or ``retry-after-ms``."""
+    for name, unit in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
+        given = headers.get(name)
+        if given is None:
+            continue
+        try:
+            seconds = float(given) * unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(given).timestamp() - now
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
