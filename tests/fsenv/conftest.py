@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from factscoring.grammar import Grammar
-from factscoring.knowledge import build_database
+from factscoring.knowledge_file import build_database
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,8 +1,12 @@
-"""BM25 against numbers worked by hand, and retrieval within a page."""
+"""BM25 against numbers worked by hand and against rank_bm25, and retrieval within a page."""
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
+from rank_bm25 import BM25Okapi
 
 from factscoring.bm25 import BM25
 from factscoring.retrieval import PageRetriever
@@ -56,3 +60,47 @@ def test_the_query_is_topic_and_fact_and_passages_come_best_first() -> None:
     assert retriever.find("Ada Albane's prize: Rubyquill") == [passages[1], passages[2]]
     assert retriever.find("prize: Rubyquill in Ostrel")[0] == passages[2]
     assert PageRetriever("Ada Albane", [], 5).find("Anything.") == []
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_scores_and_ranking_are_those_of_rank_bm25(seed: int) -> None:
+    rng = random.Random(seed)
+    words = [f"w{number}" for number in range(rng.choice((1, 3, 12, 80)))]  # few words: most stand in most passages
+    weights = [1 / (number + 1) for number in range(len(words))]
+    passages = [rng.choices(words, weights, k=rng.randint(1, 60)) for _ in range(rng.choice((1, 1, 2, 3, 8, 40)))]
+    if len(passages) > 1:
+        passages[rng.randrange(len(passages))] = []  # a passage without words
+    ours, theirs = BM25(passages), BM25Okapi(passages)
+    assert ours.idf == pytest.approx(theirs.idf, rel=1e-9, abs=1e-12)
+    queries = [[], words[:1] * 5, ["nowhere"], *([*rng.choices(words, k=rng.randint(1, 15)), "nowhere"] for _ in range(5))]
+    for query in queries:
+        expected = [float(score) for score in theirs.get_scores(query)]
+        assert ours.scores(query) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        ranked = ours.rank(query, len(passages))
+        assert sorted(ranked) == list(range(len(passages)))
+        for better, worse in pairwise(ranked):
+            equal = expected[better] == pytest.approx(expected[worse], rel=1e-9, abs=1e-12)
+            assert equal or expected[better] > expected[worse]
+
+
+def test_pages_of_negative_idf_are_among_those_compared_with_rank_bm25() -> None:
+    passages = [["a", "b"], ["a", "b", "b"], ["a", "c"]]
+    assert BM25(passages).idf["a"] < 0
+    assert BM25(passages).idf == pytest.approx(BM25Okapi(passages).idf, rel=1e-9)
+
+
+def test_the_words_of_the_public_code_keep_their_case_and_punctuation() -> None:
+    passages = ["She lives in Ostrel.", "ostrel is a town", "In Ostrel she was born", "A fourth passage"]
+    topic, fact = "Ada Albane", "She was born in Ostrel."
+    theirs = BM25Okapi([passage.split() for passage in passages]).get_scores(f"{topic} {fact}".split())
+    best = sorted(range(4), key=lambda index: -theirs[index])[:3]
+    assert PageRetriever(topic, passages, 3, tokenise=str.split).find(fact) == [passages[index] for index in best]
+    assert PageRetriever(topic, passages, 1, tokenise=str.split).find("ostrel") == [passages[1]]
+    assert PageRetriever(topic, passages, 1).find("lives in OSTREL!") == [passages[0]]
+
+
+def test_many_facts_are_looked_up_at_once_as_one_by_one() -> None:
+    retriever = PageRetriever("Ada", ["Ada sings.", "Ada runs a mill.", "Nothing."], 2)
+    facts = ["She runs.", "", "She sings."]
+    assert retriever.find_all(facts) == [retriever.find(fact) for fact in facts]
+    assert retriever.find_all([]) == []

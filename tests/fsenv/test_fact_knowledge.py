@@ -1,19 +1,15 @@
-"""The knowledge base: reading FActScore's file, building one, and what is said when it cannot be read."""
+"""The knowledge base: reading FActScore's file, redirects, and what is said when it cannot be read."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from factscoring.knowledge import SEPARATOR, Knowledge, build_database, cut_passages
-from volume.errors import ItemError, RecordError, UsageError, VolumeError
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from factscoring.knowledge import SEPARATOR, Knowledge
+from volume.errors import ItemError, RecordError, UsageError
 
 
 def write(path: Path, *rows: tuple[object, object]) -> Path:
@@ -41,6 +37,71 @@ def test_an_unknown_title_fails_alone_and_near_ones_are_named(tmp_path: Path) ->
         knowledge.passages("🦉'; DROP TABLE documents")
     with pytest.raises(ItemError):
         knowledge.passages("")
+    with pytest.raises(ItemError, match="no valid Unicode"):
+        knowledge.passages("Ada \ud800")
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("ada lovelace", r"'Ada Lovelace', 'Ada Lovelace \(crater\)'"),
+        ("LUDWIG VAN BEETHOVEN", "'Ludwig van Beethoven'"),
+        ("Ludwig van Beethoven (composer and pianist, born in the year 1770)", "'Ludwig van Beethoven'"),
+        ("mercury", r"'Mercury \(god\)', 'Mercury \(planet\)', 'Mercury \(element\)'"),
+        ("élodie", "'Élodie'"),
+        ("Ada Lovelase", "'Ada Lovelace'"),
+    ],
+)
+def test_titles_that_differ_in_case_or_by_a_bracket_are_near_even_far_down_a_long_table(tmp_path: Path, asked: str, near: str) -> None:
+    crowd = [f"{start} {number}" for start in ("Ada", "ADA", "Aaa", "Ludwig", "Mercur") for number in range(3000)]
+    titles = [*crowd, "Ada Lovelace", "Ada Lovelace (crater)", "Ludwig van Beethoven", *(f"Mercury ({what})" for what in ("god", "planet", "element")), "Élodie"]
+    with pytest.raises(ItemError, match=f"Nearest titles: {near}"):
+        Knowledge(write(tmp_path / "wiki.db", *((title, "x") for title in titles))).resolve(asked)
+
+
+@pytest.mark.parametrize("title", ["AC/DC", "🦉 Owl", "عائشة بنت طلحة", "O'Neill \"Bob\" %_", " padded "])
+def test_a_title_is_taken_letter_by_letter_whatever_its_letters(tmp_path: Path, title: str) -> None:
+    knowledge = Knowledge(write(tmp_path / "wiki.db", (title, "One."), ("Other", "Two.")))
+    assert knowledge.resolve(title) == title and knowledge.passages(title) == ["One."]
+
+
+def test_redirects_lead_to_a_page_over_several_steps_and_never_hide_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "wiki.db", ("Ada Lovelace", "A countess."), ("Ada", "A name."))
+    redirects = tmp_path / "redirects.json"
+    redirects.write_text(json.dumps({"Countess": "Ada King", "Ada King": "Ada Lovelace", "Ada": "Ada Lovelace", "أدا": "Ada", "A/B": "Ada"}))
+    knowledge = Knowledge(path, redirects)
+    assert [knowledge.resolve(title) for title in ("Countess", "Ada King", "Ada", "أدا", "A/B")] == ["Ada Lovelace", "Ada Lovelace", "Ada", "Ada", "Ada"]
+    assert knowledge.passages("Countess") == ["A countess."]
+
+
+def test_redirects_that_lead_nowhere_or_in_a_circle_fail_the_topic_alone(tmp_path: Path) -> None:
+    redirects = tmp_path / "redirects.json"
+    redirects.write_text(json.dumps({"A": "B", "B": "A", "C": "C", "Countess": "Ada Lovelase"}))
+    knowledge = Knowledge(write(tmp_path / "wiki.db", ("Ada Lovelace", "x")), redirects)
+    with pytest.raises(ItemError, match="redirects of 'A' go in a circle: 'A' -> 'B' -> 'A'"):
+        knowledge.passages("A")
+    with pytest.raises(ItemError, match="'C' -> 'C'"):
+        knowledge.passages("C")
+    with pytest.raises(ItemError, match=r"no page titled 'Ada Lovelase' .'Countess' is redirected to it.\. Nearest titles: 'Ada Lovelace'"):
+        knowledge.passages("Countess")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, UsageError, "are missing"),
+        (b'{"A": ', RecordError, "are not valid JSON"),
+        (b'{"A": "\xff"}', RecordError, "are not valid JSON"),
+        (b'["A"]', RecordError, "hold list"),
+        (b'{"A": "B", "C": ["D"]}', RecordError, "lead 'C' to "),
+    ],
+)
+def test_redirects_that_cannot_be_used_are_named(tmp_path: Path, content: bytes | None, error: type[Exception], message: str) -> None:
+    redirects = tmp_path / "redirects.json"
+    if content is not None:
+        redirects.write_bytes(content)
+    with pytest.raises(error, match=f"redirects.json {message}.*Expected one JSON object"):
+        Knowledge(write(tmp_path / "wiki.db", ("A", "x")), redirects)
 
 
 def test_a_missing_file_is_a_missing_requirement_and_is_not_created(tmp_path: Path) -> None:
@@ -74,64 +135,3 @@ def test_a_cut_short_file_and_an_empty_table_are_refused(tmp_path: Path) -> None
 def test_a_page_whose_text_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="page 'Ada' is NoneType"):
         Knowledge(write(tmp_path / "wiki.db", ("Ada", None))).passages("Ada")
-
-
-def test_a_built_file_reads_back_and_equal_rows_give_equal_bytes(tmp_path: Path, pages: dict[str, list[str]]) -> None:
-    rows = [{"title": title, "passages": passages} for title, passages in pages.items()]
-    first, second = tmp_path / "a b#?.db", tmp_path / "second.db"
-    assert build_database(iter(rows), first) == 2
-    build_database(iter(rows), second)
-    assert first.read_bytes() == second.read_bytes()
-    assert {title: Knowledge(first).passages(title) for title in pages} == pages
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a b#?.db", "second.db"]
-
-
-def test_a_text_is_cut_at_sentence_ends_into_passages_of_bounded_length() -> None:
-    assert cut_passages("One two three. Four five. Six seven eight nine ten eleven. Twelve.", words=5) == [
-        "One two three. Four five.", "Six seven eight nine ten eleven.", "Twelve.",
-    ]  # fmt: skip
-    assert cut_passages("") == []
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([], "no pages"),
-        ([{"title": "A", "text": "x"}, {"title": "A", "text": "y"}], "page 2: the title 'A' was given before"),
-        ([{"text": "x"}], "page 1: 'title' is None"),
-        ([{"title": "A"}], "page 1 .'A'.: expected 'text'"),
-        ([{"title": "A", "text": "\ud800"}], "no valid Unicode"),
-    ],
-)
-def test_wrong_pages_are_refused_and_the_file_of_before_stays(tmp_path: Path, rows: list[dict[str, str]], message: str) -> None:
-    path = write(tmp_path / "knowledge.db", ("Old", "page"))
-    with pytest.raises(VolumeError, match=message):
-        build_database(rows, path)
-    assert Knowledge(path).passages("Old") == ["page"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["knowledge.db"]
-
-
-def test_the_command_builds_from_json_lines(tmp_path: Path, run_python: Run) -> None:
-    source, output = tmp_path / "pages.jsonl", tmp_path / "knowledge.db"
-    source.write_text(json.dumps({"title": "AC/DC", "text": "A band. It plays."}) + "\n\n" + json.dumps({"title": "عائشة", "passages": ["نص"]}) + "\n")
-    done = run_python("-m", "factscoring.build_knowledge", "--input", str(source), "--output", str(output))
-    assert (done.returncode, done.stderr) == (0, f"{output}: 2 pages\n")
-    assert Knowledge(output).passages("AC/DC") == ["A band. It plays."]
-    assert Knowledge(output).passages("عائشة") == ["نص"]
-
-
-@pytest.mark.parametrize(
-    ("content", "status", "message"),
-    [
-        (None, 2, "is missing; expected a file of JSON lines"),
-        ('{"title": "A", "text": "x"}\n{"title": ', 1, "line 2 is not valid JSON"),
-        ("[1]\n", 1, "line 1: expected an object"),
-    ],
-)
-def test_the_command_names_the_bad_line(tmp_path: Path, run_python: Run, content: str | None, status: int, message: str) -> None:
-    source = tmp_path / "pages.jsonl"
-    if content is not None:
-        source.write_text(content)
-    done = run_python("-m", "factscoring.build_knowledge", "--input", str(source), "--output", str(tmp_path / "knowledge.db"))
-    assert done.returncode == status and message in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "knowledge.db").exists()

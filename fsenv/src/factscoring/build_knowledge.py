@@ -2,8 +2,8 @@
 
     python -m factscoring.build_knowledge --input pages.jsonl --output knowledge.db
 
-Reads: one object per line, {"title": ..., "text": ...} or {"title": ..., "passages": [...]}.
-Writes: the SQLite file, atomically; equal rows give equal bytes.
+Reads: one object per line, {"title": ..., "text": ...} or {"title": ..., "passages": [...]}; a text may be a list of sentences.
+Writes: the SQLite file, atomically; equal rows give equal bytes. A build that was stopped goes on when it is started again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from factscoring.knowledge import build_database
+from factscoring.knowledge_file import build_from_lines
 from volume.errors import VolumeError
-from volume.records import read_lines
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,12 +23,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="the SQLite file to write")
     given = parser.parse_args(argv)
     try:
-        count = build_database((page for _, page in read_lines(given.input)), given.output)
+        count = build_from_lines(given.input, given.output, say)
     except VolumeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     print(f"{given.output}: {count} pages", file=sys.stderr)
     return 0
+
+
+def say(line: str) -> None:
+    """Show a line about the progress."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
