@@ -69,6 +69,9 @@ _PASSED = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
 )  # fmt: skip
 
+# For a stage that asks a service.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
 
 def stage_variables(settings: Settings, env: str, volume: str, image: str, network: str) -> dict[str, str]:
     """Return the variables that a stage runs with; ``volume`` is where the engine puts the volume."""
@@ -80,6 +83,7 @@ def stage_variables(settings: Settings, env: str, volume: str, image: str, netwo
         "TRITON_CACHE_DIR": f"{cache}/triton",
         "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
         "MPLCONFIGDIR": f"{cache}/matplotlib",
+        "NLTK_DATA": f"{volume}/nltk_data",
         "FACTTUNE_ENV": env,
         "FACTTUNE_ENGINE": settings.engine,
         "FACTTUNE_STACK": settings.stack,
@@ -89,7 +93,8 @@ def stage_variables(settings: Settings, env: str, volume: str, image: str, netwo
     }
     if network == "none":
         variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return variables | {name: os.environ[name] for name in _PASSED if name in os.environ}
+    passed = _PASSED if network == "none" else (*_PASSED, *_PROXIES)
+    return variables | {name: os.environ[name] for name in passed if name in os.environ}
 
 
 @lru_cache(maxsize=None)

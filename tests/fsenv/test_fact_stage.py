@@ -56,7 +56,7 @@ def test_every_response_is_scored_in_order_and_counted(make_volume: Callable[...
         ],
         "num_facts_per_response": 3,
         "init_score": pytest.approx(1 / 3),
-        "sentences": 4, "vague": 0, "unparsed": 1, "off_topic": 0, "repeats": 1,
+        "sentences": 4, "vague": 0, "unparsed": 1, "off_topic": 0, "repeats": 1, "refused": 0, "abstained": False,
     }  # fmt: skip
     for nothing in (empty, vague):
         assert (nothing["decisions"], nothing["init_score"], nothing["score"], nothing["respond_ratio"]) == ([[]], None, None, 0.0)
@@ -66,7 +66,7 @@ def test_every_response_is_scored_in_order_and_counted(make_volume: Callable[...
     found = manifest(volume)
     assert found["counts"] == {
         "topics": 1, "done": 1, "failed": 0, "responses": 4, "empty": 1, "without_facts": 2, "facts": 4, "supported": 1,
-        "sentences": 6, "vague": 1, "unparsed": 1, "off_topic": 1, "repeats": 1,
+        "sentences": 6, "vague": 1, "unparsed": 1, "off_topic": 1, "repeats": 1, "abstained": 0, "undecided": 0, "refused": 0,
     }  # fmt: skip
     evaluator = found["notes"]["evaluator"]
     assert {key: evaluator[key] for key in ("facts", "retrieval", "k", "verifier", "npm", "gamma", "splitter")} == {
@@ -127,18 +127,21 @@ def test_a_corrupted_knowledge_base_and_grammar_end_the_stage_with_their_names(m
     assert done.returncode == 1 and "grammar.json is not valid JSON" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_backends_that_are_not_built_yet_are_all_named_at_once(make_volume: Callable[..., Path], factscore: Stage) -> None:
+def test_models_that_are_not_there_are_named_before_anything_is_scored(make_volume: Callable[..., Path], factscore: Stage) -> None:
     volume = make_volume({"Ada Albane": ADA})
     text = (DATASETS / "synth.toml").read_text()
-    text = text.replace('[facts]\nbackend = "grammar"', '[facts]\nbackend = "llm"').replace('backend = "bm25"', 'backend = "gtr"\nmodel = "base"')
     definition = volume / "other.toml"
-    definition.write_text(text.replace('backend = "lexical"', 'backend = "local"\nmodel = "base"\nnpm = true\nnpm_model = "base"'))
-    done = factscore(volume, dataset=str(definition))
-    assert done.returncode == 2
-    for fault in ("facts.backend = 'llm'", "retrieval.backend = 'gtr'", "verifier.backend = 'local'", "verifier.npm = true"):
-        assert f"{fault} is not available yet" in done.stderr
+    for old, new in (
+        ('backend = "bm25"', 'backend = "gtr"\nmodel = "base"'),
+        ('backend = "lexical"', 'backend = "local"\nmodel = "base"'),
+        ('backend = "lexical"', 'backend = "lexical"\nnpm = true\nnpm_model = "base"'),
+    ):
+        definition.write_text(text.replace(old, new))
+        done = factscore(volume, dataset=str(definition))
+        assert done.returncode == 2 and "models/base" in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert not (volume / "dataset_synth" / "factscore_outputs").exists()
 
 
 def test_the_stage_starts_without_torch(run_python: Stage) -> None:
-    done = run_python("-c", "import sys, factscoring.factscore; print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))")
+    done = run_python("-c", "import sys, factscoring.factscore; print(sorted({'torch', 'transformers', 'numpy', 'spacy', 'nltk', 'aiohttp'} & set(sys.modules)))")
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -13,9 +13,9 @@ from typing import Any
 from confscoring.sampler import Prompt, Sampler
 from volume.context import Context
 from volume.errors import ItemError, UsageError
+from volume.evidence import model_folder
 from volume.records import ScoredResponse, ScoredResponses, Topic, load
 from volume.stage import run_topics
-from volume.steps import model_folder
 
 
 def questions_of(row: ScoredResponse) -> list[str]:

@@ -17,9 +17,9 @@ from typing import Any, TypedDict
 from confscoring.sampler import Prompt, Sampler
 from volume.context import Context
 from volume.errors import ItemError, UsageError
+from volume.evidence import model_folder
 from volume.records import Generations, Topic, load
 from volume.stage import run_topics
-from volume.steps import model_folder
 
 
 class Statements(TypedDict):

@@ -15,10 +15,11 @@ from typing import Any
 from confscoring.sampler import Prompt, Sample, Sampler
 from volume.context import Context
 from volume.errors import ItemError, UsageError
+from volume.evidence import model_folder
 from volume.records import Topic
 from volume.settings import SamplingSettings
 from volume.stage import run_topics
-from volume.steps import model_folder, policy_folder
+from volume.steps import policy_folder
 
 GROUP = 64  # topics sampled together, so that batches are full
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from volume.code import code_version
 from volume.context import Context
 from volume.errors import UsageError
+from volume.evidence import model_folder
 from volume.stage import run_whole
-from volume.steps import model_folder
 
 
 def produce(context: Context) -> list[Path]:

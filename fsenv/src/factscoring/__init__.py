@@ -1,8 +1,11 @@
 """Reference-based scoring: responses -> atomic facts -> passages of the topic's page -> verdicts -> scores.
 
-    sentences  names        text: sentences, words, who is spoken of
-    grammar                 atomic facts of the synthetic world's sentences
-    knowledge  bm25  retrieval   FActScore's SQLite file; passages within one page
-    verdict  scores         is a fact supported; the scores of a response
-    factscore               the stage; build_knowledge writes a knowledge base from JSON lines
+    factscore  rejudge  score        what is run: the stage, a second verifier, any text on its own
+    scorer  backends  estimate       the evaluator, how one is put together, what it would cost
+    extraction  facts                atomic facts by: grammar | clauses (rules) | fact_list and prompts (llm)
+    sentences  splitter  names  abstention   text: sentences, words, who is spoken of, who declines to answer
+    knowledge  knowledge_file        FActScore's SQLite file, read; and written, by build_knowledge
+    retrieval  bm25  dense           passages within one page, by words or by vectors
+    judgements  verdict  llm_verdict  local  npm     is a fact supported: by words, a service, a causal and a masked model
+    scores  compat                   the scores of a response; what differs between Transformers versions
 """

@@ -35,12 +35,16 @@ class Extraction:
         sentences: Sentences in the response.
         vague: Sentences that state nothing ("... is unrecorded").
         repeats: Claims dropped because the response had made them before.
+        refused: Sentences whose facts the extracting model refused to list.
+        abstained: The response as a whole declines to answer; nothing was extracted.
     """
 
     facts: list[Fact] = field(default_factory=list)
     sentences: int = 0
     vague: int = 0
     repeats: int = 0
+    refused: int = 0
+    abstained: bool = False
 
     def number(self, kind: Kind) -> int:
         """Return how many facts are of a kind."""

@@ -3,182 +3,104 @@
     python -m factscoring.factscore --dataset synth --data-dir data --split train
     python -m factscoring.factscore --dataset synth --data-dir data --split test --run factscore
 
-Reads: responses/{topic}_generations.json (of a policy: eval/{run}/responses/...), the knowledge base, world/grammar.json.
+Reads: responses/{topic}_generations.json (of a policy: eval/{run}/responses/...), the knowledge base, what the backends
+need (world/grammar.json, models, recorded calls).
 Writes: factscore_outputs/{topic}_fs_out.json (eval/{run}/factscore_outputs/...), every response of every question in order.
-Counted in the manifest: responses, empty ones, sentences, facts and supported facts, unparsed, off_topic, vague, repeats.
-Not covered yet: facts `llm` and `rules`, retrieval `gtr`, verifiers `llm` and `local`, the nonparametric model.
+Counted in the manifest: responses, empty and abstained ones, sentences, facts, supported and undecided ones, unparsed,
+off_topic, vague, repeats, refused. Its note `evaluator` says what the scores depend on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from factscoring.facts import Extraction
-from factscoring.grammar import Grammar
-from factscoring.knowledge import Knowledge
-from factscoring.retrieval import PageRetriever
-from factscoring.scores import compute_init_score, compute_respond_ratio, compute_score
-from factscoring.sentences import SPLITTER
-from factscoring.verdict import LexicalVerifier
+from factscoring.backends import Calls, Evaluator, Model, build_scorer
+from factscoring.extraction import Response
+from factscoring.scorer import Item, Scorer, count_responses
 from volume.context import Context
 from volume.errors import ItemError, RecordError, UsageError
+from volume.evidence import knowledge_files, model_folder
 from volume.files import FileHashes
-from volume.records import Decision, Generations, ScoredResponse, ScoredResponses, Topic, load
-from volume.settings import Definition
+from volume.records import Generations, Topic, load
 from volume.stage import run_topics
-
-_AVAILABLE = {"facts": "grammar", "retrieval": "bm25", "verifier": "lexical"}
 
 
 def prepare(ctx: Context) -> Callable[[list[Topic]], dict[str, list[Any] | ItemError]]:
     """Open what scoring needs and return the function that scores topics.
 
     Raises:
-        UsageError: A backend is not available, or the grammar or the knowledge base is missing.
+        UsageError: A section of the definition, a model, or the knowledge base is missing.
         RecordError: One of them cannot be read.
     """
-    check_backends(ctx.definition)
-    assert ctx.definition.facts and ctx.definition.retrieval and ctx.definition.knowledge
-    gamma, k = ctx.definition.facts.gamma, ctx.definition.retrieval.k
-    grammar_path = ctx.paths.world / "grammar.json"
-    root = ctx.paths.root if ctx.definition.world else ctx.data_dir
-    knowledge_path = root / ctx.definition.knowledge.path
-    grammar = Grammar.from_file(grammar_path)
-    knowledge = Knowledge(knowledge_path)
-    verifier = LexicalVerifier(grammar.cues)
-    ctx.note("evaluator", describe_evaluator(ctx, grammar_path, knowledge_path))
+    scorer = build_scorer(evaluator_of(ctx), ctx.log)
+    ctx.note("evaluator", scorer.identity())
 
     def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
         results: dict[str, list[Any] | ItemError] = {}
-        scored: dict[str, ScoredResponses] = {}
+        items = []
         for topic in topics:
             name = topic["topic"]
             try:
-                retriever = PageRetriever(name, knowledge.passages(name), k)
-                generations: Generations = load(ctx.paths.responses(name, ctx.run), Generations)
-            except ItemError as error:
-                results[name] = error
+                items.append(Item(name, responses_of(ctx, name)))
             except RecordError as error:
                 results[name] = ItemError(str(error))
-            else:
-                scored[name] = score_topic(name, generations, grammar, retriever, verifier, gamma)
-                results[name] = [scored[name]]
-        for name, responses in scored.items():  # last: the loop repeats a group in which something was raised
-            count_responses(ctx, name, responses)
+        for item, scored in zip(items, scorer.score(items), strict=True):
+            results[item.topic] = scored if isinstance(scored, ItemError) else [scored]
+        for name, result in results.items():  # last: the loop repeats a group in which something was raised
+            if not isinstance(result, ItemError):
+                for key, number in count_responses(result[0]).items():
+                    ctx.count(key, number, topic=name)
+        note_calls(ctx, scorer)
         return results
 
     return work
 
 
-def check_backends(definition: Definition) -> None:
-    """Refuse what is not built yet, all at once.
+def evaluator_of(ctx: Context) -> Evaluator:
+    """Return the evaluator that a dataset's definition describes.
 
     Raises:
-        UsageError: A section is missing or names a backend that does not exist yet.
+        UsageError: A section is missing.
     """
-    faults = []
-    for section, available in _AVAILABLE.items():
-        settings = getattr(definition, section)
-        if settings is None:
-            faults.append(f"[{section}] is missing from dataset '{definition.name}'; available: backend = '{available}'")
-        elif settings.backend != available:
-            faults.append(f"{section}.backend = {settings.backend!r} is not available yet; available: {available}")
-    if definition.verifier and definition.verifier.npm:
-        faults.append("verifier.npm = true is not available yet; available: false")
-    if definition.knowledge is None:
-        faults.append(f"[knowledge] is missing from dataset '{definition.name}'; expected path = the SQLite file")
-    if faults:
-        raise UsageError("; ".join(faults))
+    definition = ctx.definition
+    missing = [name for name in ("facts", "retrieval", "verifier", "knowledge") if getattr(definition, name) is None]
+    if missing:
+        raise UsageError(f"dataset '{definition.name}' lacks [{'], ['.join(missing)}]; bio.toml shows all of them.")
+    assert definition.facts and definition.retrieval and definition.verifier and definition.knowledge
+    knowledge, *redirects = knowledge_files(definition, ctx.paths, ctx.data_dir)
+    return Evaluator(
+        facts=definition.facts,
+        retrieval=definition.retrieval,
+        verifier=definition.verifier,
+        knowledge=knowledge,
+        redirects=redirects[0] if redirects else None,
+        cache=ctx.data_dir / "cache" / "embeddings",
+        hashes=FileHashes(ctx.paths.manifests / ".hashes" / f"{ctx.step.id}.json"),  # already holds the hash of a large file
+        models={name: Model(model_folder(definition, ctx.paths, ctx.data_dir, name), model.dtype) for name, model in definition.models.items()},
+        grammar=ctx.paths.world / "grammar.json" if definition.world or definition.facts.backend == "grammar" else None,
+        calls=Calls(ctx.data_dir / "llm_calls.sqlite", definition.llm, ctx.llm_mode, ctx.max_cost, definition.name),
+    )
 
 
-def describe_evaluator(ctx: Context, grammar: Path, knowledge: Path) -> dict[str, Any]:
-    """Return what a score depends on beside the response: scores of different evaluators are not comparable."""
-    hashes = FileHashes(ctx.paths.manifests / ".hashes" / f"{ctx.step.id}.json")  # already holds the hash of a large file
-    assert ctx.definition.facts and ctx.definition.retrieval and ctx.definition.verifier
-    return {
-        "facts": ctx.definition.facts.backend,
-        "grammar_sha256": hashes.of(grammar),
-        "splitter": SPLITTER,
-        "retrieval": ctx.definition.retrieval.backend,
-        "k": ctx.definition.retrieval.k,
-        "knowledge": knowledge.name,
-        "knowledge_sha256": hashes.of(knowledge),
-        "verifier": ctx.definition.verifier.backend,
-        "npm": False,
-        "gamma": ctx.definition.facts.gamma,
-    }
+def responses_of(ctx: Context, topic: str) -> tuple[Response, ...]:
+    """Return the responses to all of a topic's questions, question by question.
 
-
-def score_topic(
-    topic: str, generations: Generations, grammar: Grammar, retriever: PageRetriever, verifier: LexicalVerifier, gamma: int
-) -> ScoredResponses:
-    """Return the scored responses of a topic, question by question; a fact that returns is looked up once."""
-    evidence: dict[str, str | None] = {}
-    scored: ScoredResponses = []
-    for generation in generations.values():
-        for response in generation["responses"]:
-            found = grammar.extract(topic, response)
-            for fact in found.facts:
-                if fact.kind == "claim" and fact.atom not in evidence:
-                    evidence[fact.atom] = verifier.find_evidence(topic, fact, retriever.find(fact.atom))
-            scored.append(build_record(topic, response, found, evidence, gamma))
-    return scored
-
-
-def build_record(topic: str, response: str, found: Extraction, evidence: dict[str, str | None], gamma: int) -> ScoredResponse:
-    """Return one scored response in the public code's form plus our own fields.
-
-    Args:
-        evidence: The supporting sentence of each claim by its atom; None where there is none.
+    Raises:
+        RecordError: The file cannot be read.
     """
-    decisions: list[Decision] = [
-        {
-            "atom": fact.atom,
-            "is_supported": fact.kind == "claim" and evidence[fact.atom] is not None,
-            "kind": fact.kind,
-            "sentence": fact.sentence,
-            "attribute": fact.attribute,
-            "value": fact.value,
-            "evidence": evidence[fact.atom] if fact.kind == "claim" else None,
-        }
-        for fact in found.facts
-    ]
-    facts, supported = len(decisions), sum(decision["is_supported"] for decision in decisions)
-    return {
-        "topic": topic,
-        "generation": response,
-        "score": compute_score(supported, facts, gamma),
-        "respond_ratio": compute_respond_ratio(facts),
-        "decisions": [decisions],
-        "num_facts_per_response": facts,
-        "init_score": compute_init_score(supported, facts),
-        "sentences": found.sentences,
-        "vague": found.vague,
-        "unparsed": found.number("unparsed"),
-        "off_topic": found.number("off_topic"),
-        "repeats": found.repeats,
-    }
+    generations: Generations = load(ctx.paths.responses(topic, ctx.run), Generations)
+    return tuple(Response(topic, text) for generation in generations.values() for text in generation["responses"])
 
 
-def count_responses(ctx: Context, topic: str, responses: ScoredResponses) -> None:
-    """Add a topic's scored responses to the manifest's counts."""
-    decisions = [decision for response in responses for decision in response["decisions"][0] or []]
-    counts = {
-        "responses": len(responses),
-        "empty": sum(not response["generation"].strip() for response in responses),
-        "without_facts": sum(not response["decisions"][0] for response in responses),
-        "facts": len(decisions),
-        "supported": sum(decision["is_supported"] for decision in decisions),
-        "sentences": sum(response["sentences"] for response in responses),
-        "vague": sum(response["vague"] for response in responses),
-        "unparsed": sum(response["unparsed"] for response in responses),
-        "off_topic": sum(response["off_topic"] for response in responses),
-        "repeats": sum(response["repeats"] for response in responses),
-    }
-    for name, number in counts.items():
-        ctx.count(name, number, topic=topic)
+def note_calls(ctx: Context, scorer: Scorer) -> None:
+    """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
+    if scorer.client is not None:
+        usage = scorer.client.usage
+        ctx.note("calls", {
+            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
+        })  # fmt: skip
 
 
 if __name__ == "__main__":

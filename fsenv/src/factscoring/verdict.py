@@ -12,10 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from factscoring.facts import Fact
+from factscoring.judgements import Judgement, Question
 from factscoring.names import Mention, Name, find_mentions
 from factscoring.sentences import find_words, split_sentences
+from volume.errors import ItemError
 
 _PRONOUN = re.compile(r"\b(?:[Ss]he|[Hh]e|[Hh]er|[Hh]is)\b")
 _OPENING_PRONOUN = re.compile(r"(?:She|He)\b")
@@ -41,6 +44,15 @@ class LexicalVerifier:
     def __init__(self, cues: Mapping[str, Sequence[str]]) -> None:
         self._cues = {attribute: [find_words(cue) for cue in words] for attribute, words in cues.items()}
         self._sentences = lru_cache(maxsize=256)(_prepare)  # passages come back for every fact of a topic
+
+    def judge(self, questions: Sequence[Question]) -> list[Judgement | ItemError]:
+        """Return a judgement for every question, in order."""
+        found = (self.find_evidence(question.topic, question.fact, question.passages) for question in questions)
+        return [Judgement(evidence is not None, evidence) for evidence in found]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what its verdicts depend on."""
+        return {"verifier": "lexical"}
 
     def find_evidence(self, topic: str, fact: Fact, passages: Sequence[str]) -> str | None:
         """Return the first sentence, in the order of ``passages``, that supports the fact; None if there is none."""

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from volume import records
-from volume.datasets import add_world_arguments, load_definition
+from volume.datasets import add_call_arguments, add_world_arguments, load_definition
 from volume.errors import UsageError, VolumeError
 from volume.paths import DatasetPaths
 from volume.records import Topics
-from volume.settings import Definition
+from volume.settings import Definition, Mode
 from volume.steps import Step, build_steps
 
 
@@ -29,8 +29,9 @@ class Context:
         definition: The dataset's definition, resolved.
         paths: Where everything of the dataset lives.
         data_dir: The volume's root.
-        split, run, limit: As on the command line; None where not given.
+        split, run, limit, judge: As on the command line; None where not given.
         topics: The work items, cut to ``limit``; none for a step without topics.
+        llm_mode, max_cost: How a service may be asked, and what all calls for the dataset may cost at most, in US dollars.
         interrupted: Set by SIGTERM: what is in hand is finished, then the stage stops.
         counts: Numbers for the manifest that belong to no topic.
         notes: Facts for the manifest, as JSON values.
@@ -45,6 +46,9 @@ class Context:
     run: str | None
     limit: int | None
     topics: Topics
+    llm_mode: Mode = "record"
+    max_cost: float | None = None
+    judge: str | None = None
     interrupted: bool = False
     counts: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -76,12 +80,14 @@ def open_context(stage: str, argv: Sequence[str] | None) -> Context:
     parser.add_argument("--data-dir", required=True, type=Path, help="the data volume")
     parser.add_argument("--split", help="train, dpoval, val or test")
     parser.add_argument("--run", help="name of a policy under [runs]")
+    parser.add_argument("--judge", help="name of a further verifier under [judges]")
     parser.add_argument("--limit", type=int, help="only the first N topics")
+    add_call_arguments(parser)
     given = parser.parse_args(argv)
     definition = load_definition(given.dataset, given.seed, given.scale)
     paths = DatasetPaths(given.data_dir / f"dataset_{definition.name}")
     steps = build_steps(definition, paths, given.data_dir)
-    wanted = [step for step in steps.values() if step.module.endswith(f".{stage}") and _matches(step, given.split, given.run)]
+    wanted = [step for step in steps.values() if step.module.endswith(f".{stage}") and _matches(step, given.split, given.run, given.judge)]
     if len(wanted) != 1:
         own = [" ".join(step.args) or "(no arguments)" for step in steps.values() if step.module.endswith(f".{stage}")]
         if not own:
@@ -92,11 +98,13 @@ def open_context(stage: str, argv: Sequence[str] | None) -> Context:
     split = given.split or step.split
     if (split and paths.questions(split).exists()) or step.split:
         topics = records.load(paths.questions(str(split)), Topics)
-    return Context(step, definition, paths, given.data_dir, split, given.run, given.limit, topics[: given.limit])
+    return Context(step, definition, paths, given.data_dir, split, given.run, given.limit, topics[: given.limit], given.llm_mode, given.max_cost, given.judge)
 
 
-def _matches(step: Step, split: str | None, run: str | None) -> bool:
+def _matches(step: Step, split: str | None, run: str | None, judge: str | None) -> bool:
     pairs = dict(zip(step.args[::2], step.args[1::2], strict=True))
+    if pairs.get("--judge") != judge:
+        return False
     if "--run" in pairs:
         return pairs["--run"] == run and split in (None, pairs.get("--split"))
     return run is None and pairs.get("--split") == split

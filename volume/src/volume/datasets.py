@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import sys
 import tomllib
 import types
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from volume.definition_faults import find_faults
 from volume.errors import COMPLETE, UsageError, suggest
-from volume.settings import Definition, SamplingSettings
+from volume.settings import Definition, Mode
 
 DATASETS = Path(__file__).parent / "datasets"
 
@@ -54,7 +54,7 @@ def load_definition(dataset: str, seed: int | None = None, scale: float | None =
     faults: list[str] = []
     definition = _read(Definition, raw, "", faults)
     if not faults:
-        faults += _check(definition)
+        faults += find_faults(definition)
     if faults:
         raise UsageError(f"{path.name} has {len(faults)} fault(s):\n  " + "\n  ".join(faults))
     return _varied(definition, seed, scale)
@@ -113,63 +113,6 @@ def _read_section(shape: Any, raw: Any, place: str, faults: list[str]) -> Any:
     return shape(**values)
 
 
-_CHOICES = {
-    ("responses", "backend"): ("transformers", "openai"),
-    ("answers", "backend"): ("transformers", "openai"),
-    ("facts", "backend"): ("grammar", "llm", "rules"),
-    ("retrieval", "backend"): ("bm25", "gtr"),
-    ("verifier", "backend"): ("lexical", "llm", "local"),
-    ("questions", "backend"): ("grammar", "llm", "rules"),
-    ("entities", "backend"): ("grammar", "spacy"),
-    ("equivalence", "backend"): ("words", "suffix", "llm"),
-    ("dpo", "order"): ("grouped", "shuffled"),
-    ("dpo", "loss"): ("dpo", "ipo"),
-    **{(section, "optimizer"): ("adamw", "rmsprop") for section in ("pretrain", "style", "sft", "dpo")},
-    **{(section, "schedule"): ("constant", "cosine") for section in ("pretrain", "style", "sft", "dpo")},
-}
-
-
-def _check(definition: Definition) -> list[str]:
-    """Return the faults that no single value shows."""
-    faults = []
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", definition.name):
-        faults.append(f"name = {definition.name!r}: expected letters, digits, '.', '_' and '-'")
-    for (section, key), choices in _CHOICES.items():
-        settings = getattr(definition, section)
-        value = getattr(settings, key) if settings else None
-        if value is not None and value not in choices:
-            faults.append(f"{section}.{key} = {value!r}: unknown.{suggest(value, choices)}")
-    for place, name in named_models(definition).items():
-        if name not in definition.models:
-            faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
-    for name, run in definition.runs.items():
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
-            faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
-        if run.kind not in ("base", "sft", "dpo"):
-            faults.append(f"runs.{name}.kind = {run.kind!r}: expected base, sft or dpo")
-        if run.kind == "dpo" and not run.reward:
-            faults.append(f"runs.{name}.reward: missing (a key of the rewards file)")
-    if definition.eval.split not in definition.splits:
-        faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
-    return faults
-
-
-def named_models(definition: Definition) -> dict[str, str]:
-    """Return {where a local model is named: its name under [models]}, for what the definition's backends load."""
-    found: dict[str, str] = {}
-    for section in ("responses", "answers"):
-        sampling: SamplingSettings | None = getattr(definition, section)
-        if sampling:
-            found[f"{section}.model"] = sampling.model
-    if definition.retrieval and definition.retrieval.backend == "gtr":
-        found["retrieval.model"] = definition.retrieval.model
-    if definition.verifier and definition.verifier.backend == "local":
-        found["verifier.model"] = definition.verifier.model
-    if definition.verifier and definition.verifier.npm:
-        found["verifier.npm_model"] = definition.verifier.npm_model
-    return found
-
-
 def as_json(settings: Any) -> Any:
     """Return settings as plain JSON values (tuples become lists)."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
@@ -221,6 +164,13 @@ def add_world_arguments(parser: argparse.ArgumentParser, required: bool = False)
     parser.add_argument("--dataset", default="synth", required=required, help=f"{', '.join(known_datasets())}, or the path of a .toml file")
     parser.add_argument("--seed", type=int, help="another seed: another world, in a folder of its own")
     parser.add_argument("--scale", type=float, help="a larger world and model, in a folder of its own")
+
+
+def add_call_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how a language-model service may be asked."""
+    parser.add_argument("--llm-mode", choices=get_args(Mode), default="record", 
+                        help="record: use recorded replies and ask for the rest; replay: recorded ones only; refresh: ask anew")  # fmt: skip
+    parser.add_argument("--max-cost", type=float, metavar="USD", help="stop before all calls for this dataset together cost more")
 
 
 if __name__ == "__main__":

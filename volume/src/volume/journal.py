@@ -11,20 +11,26 @@ from volume.files import FileHashes, canonical_json, sha256_bytes, sha256_value,
 from volume.manifest import Fingerprint
 
 
+def read_entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Return {topic: entry} of a journal; none where there is no journal. Writes nothing, so it may be read while a stage runs."""
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []  # a topic may hold U+2028
+    entries: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the line that a kill cut short; its topic is done again
+            continue
+        entries[entry["topic"]] = entry
+    return entries
+
+
 class Journal:
     """The finished topics of a step, one JSON line each, appended after the topic's outputs are in place."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.entries: dict[str, dict[str, Any]] = {}
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []  # a topic may hold U+2028
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the line that a kill cut short; its topic is done again
-                continue
-            self.entries[entry["topic"]] = entry
-        if lines:  # no half line may stand before the next one, and no superseded ones
+        self.entries = read_entries(path)
+        if self.entries or path.exists():  # no half line may stand before the next one, and no superseded ones
             write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in self.entries.values()))
 
     def add(self, entry: dict[str, Any]) -> None:

@@ -139,7 +139,7 @@ def write_manifest(
 
 def _environment(step: Step) -> dict[str, Any]:
     versions = {}
-    for package in ("torch", "transformers", "tokenizers", "numpy", "deepspeed"):
+    for package in ("torch", "transformers", "tokenizers", "numpy", "deepspeed", "sentence-transformers", "spacy", "nltk", "aiohttp"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

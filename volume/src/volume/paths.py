@@ -65,6 +65,10 @@ class DatasetPaths:
     def factscore(self, topic: str, run: str | None = None) -> Path:
         return self._of_run(run) / "factscore_outputs" / f"{encode_topic(topic)}_fs_out.json"
 
+    def judged(self, topic: str, run: str, judge: str) -> Path:
+        """Return the file of a run's facts as another verifier judges them."""
+        return self.eval(run) / "judges" / judge / f"{encode_topic(topic)}_fs_out.json"
+
     def atomic_qs(self, topic: str) -> Path:
         return self.root / "atomic_qs" / f"{encode_topic(topic)}_aqs.json"
 

@@ -19,14 +19,16 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from volume.datasets import add_world_arguments, as_json, load_definition
+from volume.command import place_definition, stage_command
+from volume.costs import show_costs
+from volume.datasets import add_call_arguments, add_world_arguments, as_json, load_definition
 from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE, UsageError, VolumeError, suggest
 from volume.files import write_json
 from volume.paths import DatasetPaths
 from volume.plan import Plan, make_plan, show_plan
-from volume.requirements import missing_requirements, show_requirements
+from volume.requirements import API_KEY, missing_requirements, read_key, show_requirements
 from volume.settings import Definition
-from volume.steps import STAGES, Step, build_steps
+from volume.steps import STAGES, Step, asks_service, build_steps
 
 ROOT = Path(__file__).resolve().parents[3]
 GOALS = (*STAGES, "demo", "plan")
@@ -67,6 +69,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="the data volume")
     parser.add_argument("--limit", type=int, help="only the first N topics of each split")
     parser.add_argument("--runs", default="", help="comma-separated policies to train and evaluate; default all")
+    add_call_arguments(parser)
     parser.add_argument("--jobs", type=int, help="steps side by side; default one per core, or one on a GPU host")
     return parser.parse_args(argv)
 
@@ -79,9 +82,10 @@ def _main(given: argparse.Namespace) -> int:
     goal = given.of if given.goal == "plan" else given.goal
     chosen = choose_steps(steps, definition, "report" if goal == "demo" else goal, given.runs)
     plan = make_plan(chosen, definition, paths, data_dir, given.limit)
-    missing = missing_requirements(definition, paths, data_dir, [step for step in chosen.values() if plan.reasons[step.id]])
+    missing = missing_requirements(definition, paths, data_dir, [step for step in chosen.values() if plan.reasons[step.id]], given.llm_mode)
     if given.goal == "plan":
         show_plan(plan, definition, paths)
+        show_costs([step for step in chosen.values() if plan.reasons[step.id]], definition, given)
         show_requirements(definition, missing)
         return COMPLETE
     if missing:
@@ -141,6 +145,7 @@ class Runner:
         self.given, self.definition, self.paths, self.data_dir = given, definition, paths, data_dir
         self.chosen, self.plan = chosen, plan
         self.jobs = given.jobs or (1 if shutil.which("nvidia-smi") else len(os.sched_getaffinity(0)))
+        self.key = read_key()
         self.processes: set[subprocess.Popen[str]] = set()
         self.say = threading.Lock()
 
@@ -150,7 +155,8 @@ class Runner:
         envs = sorted({self.chosen[name].env for name in self.plan.stale})
         if self._engine("prepare", *envs) != 0:
             return USAGE
-        self._store_own_definition()
+        place_definition(self.given)
+        write_json(self.paths.definition, as_json(self.definition))
         print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once.", flush=True)
         statuses = self._run_all()
         worst = next((status for status in (FAILED, USAGE, PARTIAL) if status in statuses.values()), COMPLETE)
@@ -190,31 +196,19 @@ class Runner:
             return COMPLETE
         self._print(step, f"starts ({again.reasons[step.id]})")
         clock = time.monotonic()
-        arguments = ["--dataset", self._dataset_argument(), "--data-dir", "@data", *step.args]
-        for flag in ("seed", "scale", "limit"):
-            if getattr(self.given, flag) is not None:
-                arguments += [f"--{flag}", f"{getattr(self.given, flag)}"]
-        status = self._engine("run", step.env, "--network", "none", "--name", step.id, "--", "python", "-m", step.module, *arguments, step=step)
+        options = ["--network", "none"]
+        if asks_service(step, self.definition) and self.given.llm_mode != "replay":
+            options = ["--network", "host", *(["--pass", API_KEY] if self.key else [])]
+        command = stage_command(step, self.definition, self.given)
+        status = self._engine("run", step.env, *options, "--name", step.id, "--", *command, step=step)
         ended = "done" if status == COMPLETE else f"exit status {status}{_EXPLAINED.get(status, '')}"
         self._print(step, f"{ended} after {time.monotonic() - clock:.0f} s")
         # A stage knows four statuses; what kills it, or keeps the engine from starting it, brings others of its own.
         return status if status in (COMPLETE, USAGE, PARTIAL) else FAILED
 
-    def _dataset_argument(self) -> str:
-        return f"@data/definitions/{Path(self.given.dataset).name}" if self.given.dataset.endswith(".toml") else str(self.given.dataset)
-
-    def _store_own_definition(self) -> None:
-        """Copy a user's own definition to the volume, where a container can read it."""
-        if self.given.dataset.endswith(".toml"):
-            target = self.data_dir / "definitions" / Path(self.given.dataset).name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if Path(self.given.dataset).resolve() != target:
-                shutil.copyfile(self.given.dataset, target)
-        write_json(self.paths.definition, as_json(self.definition))
-
     def _engine(self, *arguments: str, step: Step | None = None) -> int:
         command = [sys.executable, str(ROOT / "docker" / "engine.py"), *arguments]
-        environment = {**os.environ, "DATA": str(self.data_dir)}
+        environment = {**os.environ, "DATA": str(self.data_dir), **({API_KEY: self.key} if self.key else {})}
         if step is None:
             return subprocess.run(command, env=environment, check=False).returncode
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1) as process:

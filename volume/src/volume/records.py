@@ -44,6 +44,9 @@ class Decision(TypedDict):
     attribute: NotRequired[str | None]
     value: NotRequired[str | None]
     evidence: NotRequired[str | None]
+    undecided: NotRequired[bool]
+    p_true: NotRequired[float]
+    npm: NotRequired[float]
     atomic_question: NotRequired[str | None]
     convert_to_aq_prompt: NotRequired[str | None]
     claim_answer: NotRequired[str | None]
@@ -64,6 +67,8 @@ class ScoredResponse(TypedDict):
     unparsed: NotRequired[int]
     off_topic: NotRequired[int]
     repeats: NotRequired[int]
+    refused: NotRequired[int]
+    abstained: NotRequired[bool]
 
 
 class AnswerSamples(TypedDict):

@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from volume.datasets import named_models
+from volume.datasets import find_setting
+from volume.definition_faults import named_models
+from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.records import Topics, find_fault
-from volume.settings import Definition
+from volume.settings import Definition, LlmSettings, Mode
 from volume.steps import Step
 
 API_KEY = "OPENAI_API_KEY"
+KEY_FILE = "OPENAI_API_KEY_FILE"
 
 # (section, backend) that the stages can do today. The others are named in the definitions of `bio` and `medqa`.
 AVAILABLE = {
-    ("responses", "transformers"), ("answers", "transformers"), ("facts", "grammar"), ("retrieval", "bm25"),
-    ("verifier", "lexical"), ("questions", "grammar"), ("entities", "grammar"), ("equivalence", "words"),
+    ("responses", "transformers"), ("answers", "transformers"), ("facts", "grammar"), ("facts", "rules"), ("facts", "llm"),
+    ("retrieval", "bm25"), ("retrieval", "gtr"), ("verifier", "lexical"), ("verifier", "llm"), ("verifier", "local"),
+    ("questions", "grammar"), ("entities", "grammar"), ("equivalence", "words"),
 }  # fmt: skip
 
 # What a stage loads besides: it trains, or samples from, the model that the responses come from.
@@ -61,7 +65,25 @@ class _Missing:
         self.found[what] = Requirement(what, before if target in before else (*before, target), remedy, built)
 
 
-def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: Path, steps: list[Step]) -> list[Requirement]:
+def read_key() -> str | None:
+    """Return the service's key, from its environment variable or from the file that ``OPENAI_API_KEY_FILE`` names; None where neither is set.
+
+    Raises:
+        UsageError: The file cannot be read or is empty.
+    """
+    if os.environ.get(API_KEY) or not os.environ.get(KEY_FILE):
+        return os.environ.get(API_KEY) or None
+    path = Path(os.environ[KEY_FILE])
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{KEY_FILE}={path} cannot be read ({type(error).__name__}); expected a text file that holds the key alone.") from error
+    if not key:
+        raise UsageError(f"{KEY_FILE}={path} is empty; expected the key.")
+    return key
+
+
+def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: Path, steps: list[Step], llm_mode: Mode = "record") -> list[Requirement]:
     """Return what the given steps need and the volume or the machine lacks."""
     missing = _Missing()
     for step in steps:
@@ -72,14 +94,17 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
         if definition.pretrain is None:
             _need_models(missing, definition, data_dir, step.target)
         if definition.world is None and definition.knowledge and "facts" in _USES[step.target]:
-            path, size = definition.knowledge.path, definition.knowledge.gib
+            path, redirects, size = definition.knowledge.path, definition.knowledge.redirects, definition.knowledge.gib
             if not (data_dir / path).exists():
                 missing.need(
                     f"knowledge base {path}" + (f" ({size:g} GiB)" if size else ""), step.target,
                     "FActScore's Wikipedia of 2023-04-01, or any SQLite file documents(title, text)",
                 )  # fmt: skip
-        for section in _USES[step.target]:
-            _need_backend(missing, definition, section, step.target)
+            if redirects and not (data_dir / redirects).exists():
+                missing.need(f"redirects {redirects}", step.target, 'a JSON file {"other title": "title"}, or take knowledge.redirects out')
+        judges = tuple(f"judges.{name}" for name in definition.judges) if step.target == "eval" else ()
+        for section in (*_USES[step.target], *judges):
+            _need_backend(missing, definition, section, step.target, llm_mode)
     return sorted(missing.found.values(), key=lambda item: not item.built)
 
 
@@ -98,22 +123,23 @@ def _fault_of_questions(path: Path) -> str | None:
     return f": topic {twice[0]!r} comes twice" if twice else None
 
 
-def _need_backend(missing: _Missing, definition: Definition, section: str, target: str) -> None:
-    settings = getattr(definition, section)
+def _need_backend(missing: _Missing, definition: Definition, section: str, target: str, llm_mode: Mode) -> None:
+    settings = find_setting(definition, section)
     if settings is None or (section == "entities" and not settings.enabled):
         return
     backend = settings.backend
-    if backend in ("llm", "openai") and not os.environ.get(API_KEY):
-        missing.need(f"environment variable {API_KEY}", target, "the key of the OpenAI-compatible service")
-    if (section, backend) not in AVAILABLE:
-        known = ", ".join(sorted(name for part, name in AVAILABLE if part == section))
+    # A server of one's own seldom wants a key; where it does, it says so at the first call.
+    if backend in ("llm", "openai") and llm_mode != "replay" and definition.llm.base_url == LlmSettings.base_url and read_key() is None:
+        remedy = f"the key of the service; or {KEY_FILE}, a file that holds it; or llm.base_url of a server of your own; or LLM_MODE=replay"
+        missing.need(f"environment variable {API_KEY}", target, remedy)
+    job = "verifier" if section.startswith("judges.") else section
+    if (job, backend) not in AVAILABLE:
+        known = ", ".join(sorted(name for part, name in AVAILABLE if part == job))
         missing.need(f"{section}.backend = '{backend}'", target, f"available: {known}", built=False)
-    if section == "verifier" and settings.npm:
-        missing.need("verifier.npm = true", target, "available: false", built=False)
 
 
 def _need_models(missing: _Missing, definition: Definition, data_dir: Path, target: str) -> None:
-    sections = (*_USES[target], *_TRAINED.get(target, ()))
+    sections = (*_USES[target], *_TRAINED.get(target, ()), *(("judges",) if target == "eval" else ()))
     for name in dict.fromkeys(name for place, name in named_models(definition).items() if place.partition(".")[0] in sections):
         model = definition.models[name]
         if not (data_dir / model.path / "config.json").exists():

@@ -10,8 +10,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from volume.errors import UsageError, suggest
+from volume.evidence import evidence_files, grammar_files, model_folder, scoring_settings
 from volume.paths import DatasetPaths
 from volume.settings import Definition
 
@@ -74,18 +76,13 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
         _add_evaluation(add, definition, paths, data_dir, run)
     evaluated = tuple(f"eval-{run}" for run in definition.runs)
     rewards = tuple(f"rewards-{split}" for split in splits)
-    add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), ("runs", "eval", "dpo", "seed", "name", "description"), lambda: [
+    shown = ("runs", "eval", "verifier", "judges", "dpo", "seed", "name", "description")
+    add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), shown, lambda: [
         *(paths.eval(run) / "summary.json" for run in definition.runs),
         *(path for run in definition.runs for path in sorted(paths.run(run).glob("*/metrics.jsonl"))),
         *(path for split in splits for path in sorted((paths.root / "rewards").glob(f"*_{split}_*"))),
     ]))
     return steps
-
-
-def model_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, name: str) -> Path:
-    """Return a model's folder: below the dataset's when a step makes it there, else below the volume's root."""
-    path = definition.models[name].path
-    return paths.model(path) if definition.pretrain is not None else data_dir / path
 
 
 def policy_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, run: str) -> Path:
@@ -106,12 +103,18 @@ def topic_names(questions: Path) -> list[str]:
         return []
 
 
+def asks_service(step: Step, definition: Definition) -> bool:
+    """Return whether a step asks a language-model service, and so needs the network."""
+    sections: tuple[Any, ...] = ()
+    if step.module == "factscoring.factscore":
+        sections = (definition.facts, definition.verifier)
+    elif step.module == "factscoring.rejudge":
+        sections = (definition.judges[step.args[-1]],)
+    return any(section is not None and section.backend == "llm" for section in sections)
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def _grammar(definition: Definition, paths: DatasetPaths) -> list[Path]:
-    return [paths.world / "grammar.json"] if definition.world is not None else []
 
 
 def _add_world(add: Callable[[Step], None], paths: DatasetPaths) -> None:
@@ -127,20 +130,18 @@ def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: Dat
     questions = paths.questions(split)
     model = definition.responses.model if definition.responses else ""
     base = lambda: _files(model_folder(definition, paths, data_dir, model)) if model else []  # noqa: E731
-    knowledge = paths.root / definition.knowledge.path if definition.knowledge and definition.world else (
-        data_dir / definition.knowledge.path if definition.knowledge else None)
     add(Step(
         f"responses-{split}", "data", "csenv", "confscoring.responses", args, ("world", "pretrain"), ("responses", "models", "seed", "name"),
         lambda: [questions, *base()], split, item_outputs=lambda topic: [paths.responses(topic)],
     ))
     add(Step(
         f"factscore-{split}", "factscore", "fsenv", "factscoring.factscore", args, ("world", f"responses-{split}"),
-        ("facts", "retrieval", "verifier"), lambda: [questions, *_grammar(definition, paths), *([knowledge] if knowledge else [])], split,
+        scoring_settings(definition), lambda: [questions, *evidence_files(definition, paths, data_dir)], split,
         item_inputs=lambda topic: [paths.responses(topic)], item_outputs=lambda topic: [paths.factscore(topic)],
     ))
     add(Step(
         f"questions-{split}", "questions", "csenv", "confscoring.questions", args, (f"factscore-{split}",), ("questions",),
-        lambda: [questions, *_grammar(definition, paths)], split,
+        lambda: [questions, *grammar_files(definition, paths)], split,
         item_inputs=lambda topic: [paths.factscore(topic)], item_outputs=lambda topic: [paths.atomic_qs(topic)],
     ))
     sampler = sampler_name(definition) if definition.answers else ""
@@ -152,13 +153,13 @@ def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: Dat
     if definition.entities.enabled:
         add(Step(
             f"entities-{split}", "entities", "csenv", "confscoring.entities", args, ("pretrain", f"responses-{split}"),
-            ("entities", "answers", "models", "seed", "name"), lambda: [questions, *_grammar(definition, paths), *base()], split,
+            ("entities", "answers", "models", "seed", "name"), lambda: [questions, *grammar_files(definition, paths), *base()], split,
             item_inputs=lambda topic: [paths.responses(topic)], item_outputs=lambda topic: [paths.ne_samples(sampler, topic)],
         ))
     add(Step(
         f"rewards-{split}", "rewards", "csenv", "confscoring.rewards", args,
         (f"answers-{split}", f"entities-{split}"), ("rewards", "equivalence", "answers", "facts", "entities", "seed", "name"),
-        lambda: [questions, *_grammar(definition, paths), *(
+        lambda: [questions, *grammar_files(definition, paths), *(
             path for topic in topic_names(questions) for path in (
                 paths.responses(topic), paths.factscore(topic), paths.atomic_qs(topic), paths.samples(sampler, topic),
                 *([paths.ne_samples(sampler, topic)] if definition.entities.enabled else []),
@@ -188,17 +189,15 @@ def _add_evaluation(add: Callable[[Step], None], definition: Definition, paths: 
     questions = paths.questions(split)
     policy = lambda: _files(policy_folder(definition, paths, data_dir, run))  # noqa: E731
     trained = ("world", "pretrain", f"train-{run}")
-    grammar = _grammar(definition, paths)
+    grammar = grammar_files(definition, paths)
     world = [paths.world / "world.json"] if definition.world else []
-    root = paths.root if definition.world else data_dir
-    knowledge = [root / definition.knowledge.path] if definition.knowledge else []
     add(Step(
         f"eval-responses-{run}", "eval", "csenv", "confscoring.responses", args, trained, ("responses", "eval", "models", "seed", "name"),
         lambda: [questions, *policy()], split, item_outputs=lambda topic: [paths.responses(topic, run)],
     ))
     add(Step(
         f"eval-factscore-{run}", "eval", "fsenv", "factscoring.factscore", args, ("world", f"eval-responses-{run}"),
-        ("facts", "retrieval", "verifier"), lambda: [questions, *grammar, *knowledge], split,
+        scoring_settings(definition), lambda: [questions, *evidence_files(definition, paths, data_dir)], split,
         item_inputs=lambda topic: [paths.responses(topic, run)], item_outputs=lambda topic: [paths.factscore(topic, run)],
     ))
     needs: tuple[str, ...] = (f"eval-factscore-{run}",)
@@ -206,7 +205,16 @@ def _add_evaluation(add: Callable[[Step], None], definition: Definition, paths: 
         add(Step(f"closed-book-{run}", "eval", "csenv", "confscoring.closed_book", args, trained, ("answers", "eval", "models", "seed", "name"),
                  lambda: [questions, *grammar, *world, *policy()]))
         needs += (f"closed-book-{run}",)
-    add(Step(f"eval-{run}", "eval", "csenv", "confscoring.evaluate", args, needs, ("eval", "seed", "name", f"runs.{run}.label"), lambda: [
+    for judge in definition.judges:
+        name = f"judges.{judge}"
+        add(Step(
+            f"judge-{judge}-{run}", "eval", "fsenv", "factscoring.rejudge", (*args, "--judge", judge), (f"eval-factscore-{run}",),
+            scoring_settings(definition, name), lambda name=name: [questions, *evidence_files(definition, paths, data_dir, name)], split,  # type: ignore[misc]
+            item_inputs=lambda topic: [paths.factscore(topic, run)], item_outputs=lambda topic, judge=judge: [paths.judged(topic, run, judge)],  # type: ignore[misc]
+        ))
+        needs += (f"judge-{judge}-{run}",)
+    add(Step(f"eval-{run}", "eval", "csenv", "confscoring.evaluate", args, needs, ("eval", "judges", "seed", "name", f"runs.{run}.label"), lambda: [
         questions, *world, paths.eval(run) / "closed_book.json",
         *sorted((paths.eval(run) / "responses").glob("*.json")), *sorted((paths.eval(run) / "factscore_outputs").glob("*.json")),
+        *(path for judge in definition.judges for path in sorted((paths.eval(run) / "judges" / judge).glob("*.json"))),
     ]))

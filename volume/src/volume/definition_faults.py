@@ -1,0 +1,78 @@
+"""What is wrong with a dataset definition that no single value shows: unknown choices, names that nothing defines."""
+
+from __future__ import annotations
+
+import re
+
+from volume.errors import suggest
+from volume.settings import Definition, SamplingSettings
+
+_CHOICES = {
+    ("responses", "backend"): ("transformers", "openai"),
+    ("answers", "backend"): ("transformers", "openai"),
+    ("facts", "backend"): ("grammar", "llm", "rules"),
+    ("retrieval", "backend"): ("bm25", "gtr"),
+    ("verifier", "backend"): ("lexical", "llm", "local"),
+    ("verifier", "passage_order"): ("rank", "page"),
+    ("questions", "backend"): ("grammar", "llm", "rules"),
+    ("entities", "backend"): ("grammar", "spacy"),
+    ("equivalence", "backend"): ("words", "suffix", "llm"),
+    ("dpo", "order"): ("grouped", "shuffled"),
+    ("dpo", "loss"): ("dpo", "ipo"),
+    **{(section, "optimizer"): ("adamw", "rmsprop") for section in ("pretrain", "style", "sft", "dpo")},
+    **{(section, "schedule"): ("constant", "cosine") for section in ("pretrain", "style", "sft", "dpo")},
+}
+
+
+def find_faults(definition: Definition) -> list[str]:
+    """Return the faults that no single value shows."""
+    faults = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", definition.name):
+        faults.append(f"name = {definition.name!r}: expected letters, digits, '.', '_' and '-'")
+    for (section, key), choices in _CHOICES.items():
+        settings = getattr(definition, section)
+        value = getattr(settings, key) if settings else None
+        if value is not None and value not in choices:
+            faults.append(f"{section}.{key} = {value!r}: unknown.{suggest(value, choices)}")
+    for place, name in named_models(definition).items():
+        if name not in definition.models:
+            faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
+    for name, run in definition.runs.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
+            faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
+        if run.kind not in ("base", "sft", "dpo"):
+            faults.append(f"runs.{name}.kind = {run.kind!r}: expected base, sft or dpo")
+        if run.kind == "dpo" and not run.reward:
+            faults.append(f"runs.{name}.reward: missing (a key of the rewards file)")
+    for name, judge in definition.judges.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            faults.append(f"judges.{name}: expected letters, digits, '_' and '-' in a judge's name")
+        for key in ("backend", "passage_order"):
+            value, choices = getattr(judge, key), _CHOICES["verifier", key]
+            if value not in choices:
+                faults.append(f"judges.{name}.{key} = {value!r}: unknown.{suggest(value, choices)}")
+    asking = {section: getattr(definition, section) for section in ("facts", "verifier", "questions")}
+    for section, settings in {**asking, **{f"judges.{name}": judge for name, judge in definition.judges.items()}}.items():
+        if settings and settings.backend == "llm" and not settings.model:
+            faults.append(f"{section}.model: missing (the service's name of the model, for backend 'llm')")
+    if definition.eval.split not in definition.splits:
+        faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
+    return faults
+
+
+def named_models(definition: Definition) -> dict[str, str]:
+    """Return {where a local model is named: its name under [models]}, for what the definition's backends load."""
+    found: dict[str, str] = {}
+    for section in ("responses", "answers"):
+        sampling: SamplingSettings | None = getattr(definition, section)
+        if sampling:
+            found[f"{section}.model"] = sampling.model
+    if definition.retrieval and definition.retrieval.backend == "gtr":
+        found["retrieval.model"] = definition.retrieval.model
+    verifiers = {"verifier": definition.verifier, **{f"judges.{name}": judge for name, judge in definition.judges.items()}}
+    for place, verifier in verifiers.items():
+        if verifier and verifier.backend == "local":
+            found[f"{place}.model"] = verifier.model
+        if verifier and verifier.npm:
+            found[f"{place}.npm_model"] = verifier.npm_model
+    return found

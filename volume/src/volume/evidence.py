@@ -1,0 +1,48 @@
+"""The files and settings that facts and verdicts depend on, beside the responses: a change of any makes scores stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from volume.definition_faults import named_models
+from volume.paths import DatasetPaths
+from volume.settings import Definition
+
+# NLTK's sentence model, below the volume's root: where the stages look for it.
+PUNKT = "nltk_data/tokenizers/punkt_tab/english"
+
+
+def model_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, name: str) -> Path:
+    """Return a model's folder: below the dataset's when a step makes it there, else below the volume's root."""
+    path = definition.models[name].path
+    return paths.model(path) if definition.pretrain is not None else data_dir / path
+
+
+def grammar_files(definition: Definition, paths: DatasetPaths) -> list[Path]:
+    return [paths.world / "grammar.json"] if definition.world is not None else []
+
+
+def knowledge_files(definition: Definition, paths: DatasetPaths, data_dir: Path) -> list[Path]:
+    """Return the knowledge base and, where the definition names one, the file of redirects; nothing where there is no knowledge base."""
+    settings = definition.knowledge
+    root = paths.root if definition.world is not None else data_dir
+    return [root / name for name in (settings.path, settings.redirects) if name] if settings else []
+
+
+def evidence_files(definition: Definition, paths: DatasetPaths, data_dir: Path, verifier: str = "verifier") -> list[Path]:
+    """Return the files, beside the responses, that the verdicts of a verifier depend on."""
+    folders = [model_folder(definition, paths, data_dir, name) for name in _scoring_models(definition, verifier)]
+    text = definition.facts is not None and definition.facts.backend != "grammar"
+    sentences = sorted((data_dir / PUNKT).glob("*")) if text else []
+    return [
+        *grammar_files(definition, paths), *knowledge_files(definition, paths, data_dir),
+        *(path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")), *sentences,
+    ]  # fmt: skip
+
+
+def _scoring_models(definition: Definition, verifier: str) -> list[str]:
+    return [name for place, name in named_models(definition).items() if place.rpartition(".")[0] in ("retrieval", verifier)]
+
+
+def scoring_settings(definition: Definition, verifier: str = "verifier") -> tuple[str, ...]:
+    return ("facts", "retrieval", verifier, *(f"models.{name}" for name in _scoring_models(definition, verifier)))
