@@ -17,6 +17,9 @@ SCALE ?=
 LIMIT ?=
 JOBS ?=
 RUNS ?=
+LLM_MODE ?=
+MAX_COST ?=
+FILE ?=
 GOAL ?= report
 ENV ?=
 ARGS ?=
@@ -26,17 +29,18 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(nam
 export DATA ENGINE STACK ENVS BASE_IMAGE
 
 WORLD = --dataset "$(DATASET)" $(if $(SEED),--seed "$(SEED)") $(if $(SCALE),--scale "$(SCALE)")
-OPTIONS = $(WORLD) --data-dir "$(DATA)" $(if $(LIMIT),--limit "$(LIMIT)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(RUNS),--runs "$(RUNS)")
+OPTIONS = $(WORLD) --data-dir "$(DATA)" $(if $(LIMIT),--limit "$(LIMIT)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(RUNS),--runs "$(RUNS)") \
+	$(if $(LLM_MODE),--llm-mode "$(LLM_MODE)") $(if $(MAX_COST),--max-cost "$(MAX_COST)")
 HOST_PYTHON = PYTHONPATH="$(CURDIR)/volume/src" PYTHONDONTWRITEBYTECODE=1 "$(PYTHON)"
 PIPELINE = $(HOST_PYTHON) -m volume.pipeline
 ENGINE_RUN = PYTHONDONTWRITEBYTECODE=1 "$(PYTHON)" "$(CURDIR)/docker/engine.py"
 STAGES := data factscore questions answers entities rewards train eval report
 
-.PHONY: help demo plan $(STAGES) envs images lock test pytest checksums clean clean-envs python
+.PHONY: help demo plan $(STAGES) envs images lock test pytest checksums clean clean-envs bench export-calls import-calls python
 
 help: ## this list
 	@grep -hE '^[a-z$$][a-z $$()A-Z-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/; s/$$(STAGES)/data … report/' | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
-	@echo "  variables: DATASET DATA ENGINE STACK SEED SCALE RUNS LIMIT JOBS (see README.md)"
+	@echo "  variables: DATASET DATA ENGINE STACK SEED SCALE RUNS LIMIT JOBS LLM_MODE MAX_COST (see README.md)"
 
 demo: python ## the whole method on the synthetic world: no GPU, key, weights or Docker needed
 	@$(PIPELINE) demo $(OPTIONS)
@@ -62,6 +66,13 @@ test: python ## all tests, each package in its own environment
 pytest: python ## tests of one environment: make pytest ENV=csenv ARGS='-k upstream'
 	@case "$(ENV)" in fsenv|csenv|dpo) ;; *) echo "error: ENV=$(ENV): expected fsenv, csenv or dpo, e.g. make pytest ENV=csenv ARGS='-k upstream'" >&2; exit 2;; esac
 	@PYTHON="$(PYTHON)" bash tests/run.sh "$(ENV)" $(ARGS)
+
+bench: python ## speed, as ratios measured side by side
+	@PYTHON="$(PYTHON)" bash tests/run.sh bench $(ARGS)
+
+export-calls import-calls: python ## recorded calls to and from a file: make export-calls FILE=calls.jsonl.gz
+	@[ -n "$(FILE)" ] || { echo "error: make $@ needs FILE, e.g. make $@ FILE=calls.jsonl.gz" >&2; exit 2; }
+	@$(HOST_PYTHON) -m volume.llm $(subst -calls,,$@) "$(DATA)/llm_calls.sqlite" "$(FILE)"
 
 lock: python ## renew the hashed locks from locks/*.in
 	@PYTHON="$(PYTHON)" bash docker/lock.sh

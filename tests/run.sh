@@ -1,5 +1,6 @@
 #!/bin/bash
 # Runs the tests, each package's in its own environment: tests/run.sh [fsenv|csenv|dpo [pytest arguments]]
+# tests/run.sh bench [--quick]: the benchmarks instead
 # Without arguments: all of them, the contract tests in all three environments, then the pipeline and the engines.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,6 +20,15 @@ in_env() { # ENV pytest arguments: always in a virtual environment, with its var
 venv_python() { # ENV: the path of its Python
     ENGINE=venv "$python" "$root/docker/engine.py" describe "$1" | "$python" -c 'import json, sys; print(json.load(sys.stdin)["python"])'
 }
+
+if [ "${1:-}" = bench ]; then
+    shift
+    for bench in "$root"/tests/bench/bench_*.py; do
+        echo "== $(basename "$bench" .py)"
+        ENGINE=venv DATA="$scratch" PYTHONDONTWRITEBYTECODE=1 "$python" "$root/docker/engine.py" run fsenv -- python "$bench" "$@" || exit 1
+    done
+    exit
+fi
 
 if [ $# -gt 0 ]; then
     env=$1

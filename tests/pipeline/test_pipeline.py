@@ -16,37 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-TOY = ROOT / "tests" / "fixtures" / "toy.toml"
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT / "volume" / "src"), "ENGINE": "venv", "STACK": "paper"}
-
-
-def command(goal: str, volume: Path, *extra: str) -> list[str]:
-    return [sys.executable, "-m", "volume.pipeline", goal, "--dataset", str(TOY), "--data-dir", str(volume), *extra]
-
-
-def run(goal: str, volume: Path, *extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(goal, volume, *extra), env=environment(), capture_output=True, text=True, check=False)
-
-
-def checksums(volume: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "volume.checksums", "--dataset", str(TOY), "--data-dir", str(volume)],
-        env=environment(), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    volume = tmp_path_factory.mktemp("a volume")  # with a space in its path
-    done = run("demo", volume)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    return volume
+from toy import checksums, command, environment, run
 
 
 def test_the_whole_method_runs_and_every_step_leaves_a_manifest(finished: Path) -> None:

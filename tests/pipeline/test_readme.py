@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from scripted_service import ScriptedService  # noqa: E402
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TOY = str(ROOT / "tests" / "fixtures" / "toy.toml")
 
@@ -35,9 +40,14 @@ COMMANDS: dict[str, tuple[int, str] | None] = {
     "make envs": (0, ""),
     "make images": None,
     "make lock": None,
+    "make bench": None,
+    "make export-calls FILE=calls.jsonl.gz": None,
+    "make import-calls FILE=calls.jsonl.gz": None,
+    "python3 tests/scripted_service.py --help": (0, "--fail"),
     "make plan DATASET=mine.toml": None,
     "make rewards DATASET=mine.toml": None,
     "python3 docker/engine.py run fsenv -- python -m factscoring.build_knowledge --input @data/pages.jsonl --output @data/knowledge/mine.db": None,
+    "python3 docker/engine.py run fsenv -- python -m factscoring.score --input @data/answers.jsonl --output @data/scored.jsonl --knowledge @data/knowledge/mine.db": None,
 }
 
 
@@ -107,6 +117,44 @@ def test_the_rewards_of_your_own_data_are_three_steps_away(volume: Path, tmp_pat
     done = shell(f"{make} rewards DATASET={tmp_path}/mine.toml", tmp_path / "volume")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert list((mine / "rewards").glob("rewards_train_*.json"))
+
+
+def test_any_text_is_scored_and_the_python_lines_run(tmp_path: Path) -> None:
+    page = {"title": "Ada Lovelace", "text": "Ada Lovelace was born in London. She worked on the Analytical Engine."}
+    (tmp_path / "pages.jsonl").write_text(json.dumps(page) + "\n")
+    (tmp_path / "answers.jsonl").write_text(json.dumps({"topic": "Ada Lovelace", "text": "Ada Lovelace was born in Paris."}) + "\n")
+    for part in ("build_knowledge", "factscoring.score"):
+        done = shell(next(command for command in COMMANDS if part in command), tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "FActScore w/o length penalty = 0.0%" in done.stdout and "Respond ratio = 100.0%" in done.stdout
+    lines = re.search(r"```python\n(.*?)```", README, flags=re.S).group(1)  # type: ignore[union-attr]
+    (tmp_path / "lines.py").write_text(lines.replace('"mine.db"', f'"{tmp_path}/knowledge/mine.db"') + "\nprint(result.figures['init_score'])\n")
+    done = shell("python3 docker/engine.py run fsenv -- python @data/lines.py", tmp_path)
+    assert done.returncode == 0 and done.stdout.strip() == "1.0", done.stdout + done.stderr
+
+
+def test_recorded_calls_go_from_one_volume_to_another(tmp_path: Path) -> None:
+    calls = tmp_path / "calls.jsonl.gz"
+    with ScriptedService() as service:
+        code = (
+            "from volume.llm import Client, Request; from volume.settings import LlmSettings; from pathlib import Path; import sys\n"
+            f"client = Client(Path(sys.argv[1]), LlmSettings(base_url='{service.url}'))\n"
+            "print(len(client.complete([Request('chat', 'm', (('user', str(number)),), 'p') for number in range(3)])))"
+        )
+        done = shell(f"python3 docker/engine.py run fsenv --network host -- python -c {shlex.quote(code)} @data/llm_calls.sqlite", tmp_path / "one")
+        assert done.stdout.strip() == "3", done.stderr
+    exported = shell(f"make export-calls FILE={calls}", tmp_path / "one")
+    (tmp_path / "other").mkdir()
+    imported = shell(f"make import-calls FILE={calls}", tmp_path / "other")
+    assert "3" in exported.stdout and "3" in imported.stdout, exported.stderr + imported.stderr
+    missing = shell("make export-calls", tmp_path / "one")
+    assert missing.returncode == 2 and "FILE=" in missing.stderr
+
+
+def test_the_benchmarks_run(tmp_path: Path) -> None:
+    done = shell("make bench ARGS=--quick", tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count("== bench_") == len(list((ROOT / "tests" / "bench").glob("bench_*.py")))
 
 
 def test_make_lock_writes_locks_that_pass_their_own_test(tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ def produce(ctx: Context) -> list[Path]:
         "missing": missing,
         **summarise(scored, world, vague, read_closed_book(book) if book.exists() else None, ctx.definition.eval, ctx.definition.seed),
     }
+    if world and ctx.definition.judges:
+        summary["judges_vs_truth"] = {
+            judge: compare_with_truth(world, {topic: read_responses(ctx.paths, run, topic, judge) for topic in scored}) for judge in ctx.definition.judges
+        }
     path = ctx.paths.eval(run) / "summary.json"
     write_json(path, summary)
     ctx.count("people", len(scored))
@@ -66,13 +70,16 @@ def produce(ctx: Context) -> list[Path]:
     return [path]
 
 
-def read_responses(paths: DatasetPaths, run: str, topic: str) -> Scored | None:
+def read_responses(paths: DatasetPaths, run: str, topic: str, judge: str | None = None) -> Scored | None:
     """Return a person's scored responses by decoding, or None when an earlier stage failed on this person.
+
+    Args:
+        judge: A further verifier, whose verdicts are read in place of those of the one that rewarded.
 
     Raises:
         RecordError: The scores are not those of the responses.
     """
-    generations, facts = paths.responses(topic, run), paths.factscore(topic, run)
+    generations, facts = paths.responses(topic, run), paths.judged(topic, run, judge) if judge else paths.factscore(topic, run)
     if not (generations.exists() and facts.exists()):
         return None
     scored: ScoredResponses = load(facts, ScoredResponses)
@@ -92,6 +99,16 @@ def read_responses(paths: DatasetPaths, run: str, topic: str) -> Scored | None:
                 lengths.append(tokens[index])
         place += len(texts)
     return found
+
+
+def compare_with_truth(world: World, scored: dict[str, Scored | None]) -> dict[str, Any]:
+    """Return {decoding: a verifier's verdicts against the truth} over the people whom it judged."""
+    found = [parts for parts in scored.values() if parts is not None]
+    result: dict[str, Any] = {}
+    for decoding in dict.fromkeys(name for parts in found for name in parts):
+        verdicts = confuse(world, [response for parts in found if decoding in parts for response in parts[decoding][0]])
+        result[decoding] = {"claims": verdicts, "rates": rates(verdicts)}
+    return result
 
 
 def read_closed_book(path: Path) -> ClosedBook:

@@ -23,6 +23,7 @@ from volume.context import Context
 from volume.errors import UsageError
 from volume.files import sha256_file, write_json, write_text
 from volume.records import Rewards, load, read_lines
+from volume.settings import VerifierSettings
 from volume.stage import run_whole
 
 
@@ -57,7 +58,7 @@ def collect(ctx: Context) -> dict[str, Any]:
         row: dict[str, Any] = {"name": name, "label": settings.label, "kind": settings.kind, "reward": settings.reward, "present": name in summaries}
         if name in summaries:
             summary = summaries[name]
-            row |= {key: value for key, value in summary.items() if key in ("people", "missing", "judges", "decodings", "closed_book")}
+            row |= {key: value for key, value in summary.items() if key in ("people", "missing", "judges", "decodings", "closed_book", "judges_vs_truth")}
             if reference is not None and name != roles["reference"]:
                 row["versus_reference"] = compare(summary, reference, definition.eval.bootstrap, definition.seed)
         runs.append(row)
@@ -74,6 +75,7 @@ def collect(ctx: Context) -> dict[str, Any]:
         "responses_per_question": definition.eval.n,
         "invented_world": definition.world is not None,
         "judge": first["judges"][0],
+        "verifiers": {"": name_verifier(definition.verifier), **{name: name_verifier(judge) for name, judge in definition.judges.items()}},
         "roles": roles,
         "runs": runs,
     }
@@ -89,6 +91,13 @@ def collect(ctx: Context) -> dict[str, Any]:
     numbers["headline"] = headline(numbers)
     numbers["checks"] = check(numbers)
     return numbers
+
+
+def name_verifier(settings: VerifierSettings | None) -> str:
+    """Return a verifier in words: its backend, its model, whether the nonparametric model must consent."""
+    if settings is None:
+        return ""
+    return settings.backend + (f" {settings.model}" if settings.model else "") + (" and npm" if settings.npm else "")
 
 
 def _rewards(ctx: Context, world: World | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:

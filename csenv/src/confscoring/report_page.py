@@ -8,7 +8,7 @@ from typing import Any
 
 from confscoring.report_figures import fate_bars, reward_curves, scatter
 from confscoring.report_style import STYLE
-from confscoring.report_tables import confusion, cost_table, decodings, main_table, pairs_table, verifier_table
+from confscoring.report_tables import confusion, cost_table, decodings, judges_table, main_table, pairs_table, verifier_table
 from confscoring.report_words import NBSP, find_run, fixed, short_label
 
 Numbers = Mapping[str, Any]
@@ -158,7 +158,7 @@ def _verifier(numbers: Numbers) -> str:
             "Recall: of the true claims, how many it supports; it cannot confirm facts that the knowledge base lacks.")  # fmt: skip
     runs = [run for run in (find_run(numbers, numbers["roles"][role]) for role in ("reference", "main")) if run and "sample" in run["decodings"]]
     pairs = "".join(f"<div>{confusion(numbers, run)}</div>" for run in runs)
-    return _section("How far the verifier can be trusted", lead, f'<div class="bios">{pairs}</div>{verifier_table(numbers)}')
+    return _section("How far the verifier can be trusted", lead, f'<div class="bios">{pairs}</div>{verifier_table(numbers)}{judges_table(numbers)}')
 
 
 def _rewards(numbers: Numbers) -> str:

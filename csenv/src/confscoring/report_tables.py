@@ -139,6 +139,24 @@ def verifier_table(numbers: Numbers) -> str:
     return table("Verifier against the truth", "claims of sampled responses", head, rows)
 
 
+def judges_table(numbers: Numbers) -> str:
+    """Return every verifier against the truth, run by run: the one that rewarded, and those that only judge; "" where there is one alone."""
+    rows = []
+    for run in numbers["runs"]:
+        found = run["decodings"].get("sample", {}).get("verifier_vs_truth") if run["present"] else None
+        others = {name: judged["sample"] for name, judged in run.get("judges_vs_truth", {}).items() if "sample" in judged}
+        if found is None or not others:
+            continue
+        for name, judged in {"": found, **others}.items():
+            claims = judged["claims"]
+            cells = row_title(run["label"]) + cell(numbers["verifiers"][name], name or "its scores reward")
+            cells += "".join(cell(fixed(judged["rates"][share])) for share in ("agreement", "precision", "recall"))
+            cells += cell(str(claims["unsupported_true"])) + cell(str(claims["supported_false"]))
+            rows.append((_row_class(numbers, run), cells))
+    head = ["Policy", "verifier", "agreement, %", "precision, %", "recall, %", "true, but<br>turned down", "false, but<br>supported"]
+    return table("Verifiers side by side", "the same claims of sampled responses", head, rows, words=(1,)) if rows else ""
+
+
 def confusion(numbers: Numbers, run: Numbers) -> str:
     """Return one run's two-by-two table: verdicts against the truth, in claims and in per cent of them."""
     claims = run["decodings"]["sample"]["verifier_vs_truth"]["claims"]
