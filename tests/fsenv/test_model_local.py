@@ -99,6 +99,24 @@ def test_every_fact_is_one_row_and_every_shared_beginning_is_run_once(folder: Pa
     assert verifier.forwards.tokens == instruction + (home + born) + claim + other + (born + home + last)
 
 
+def test_a_batch_that_the_gpus_memory_does_not_hold_is_halved_and_loses_no_fact(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = LocalVerifier(folder, "float32", "page", 16)
+    expected = verifier.logits(QUESTIONS)
+    judge_rows, room = LocalVerifier._judge_rows, 2
+
+    def short_of_memory(self: LocalVerifier, prompts: list[object], *rest: object) -> None:
+        if len(prompts) > room:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        judge_rows(self, prompts, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LocalVerifier, "_judge_rows", short_of_memory)
+    for actual, wanted in zip(verifier.logits(QUESTIONS * 2), expected * 2, strict=True):
+        assert actual == pytest.approx(wanted, abs=1e-5)
+    room = 0
+    with pytest.raises(UsageError, match="memory does not hold"):
+        verifier.logits(QUESTIONS)
+
+
 def test_in_page_order_facts_with_the_same_passages_share_all_but_the_claim(folder: Path) -> None:
     by_rank, by_page = LocalVerifier(folder, "float32"), LocalVerifier(folder, "float32", "page")
     for verifier in (by_rank, by_page):

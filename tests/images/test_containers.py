@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from engines import ROOT, run_engine  # first: it puts docker/ on the path
 
+sys.path.insert(0, str(ROOT / "tests"))
 import containers  # isort: skip
 from common import Settings  # isort: skip
+from scripted_service import ScriptedService  # isort: skip
 
 
 @pytest.fixture
@@ -114,3 +116,20 @@ def test_the_image_says_which_lock_and_stack_it_holds() -> None:
     labels = json.loads(done.stdout)[0]["Config"]["Labels"]
     assert labels["org.facttune.lock-sha256"] == settings.lock_hash("csenv")
     assert labels["org.facttune.stack"] == "paper" and labels["org.facttune.env"] == "csenv"
+
+
+@needs_image
+def test_a_container_with_the_hosts_network_asks_a_service_with_the_key_that_it_got_by_name(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib; from volume.llm import Client, Request; from volume.settings import LlmSettings; "
+        "client = Client(pathlib.Path('/data/llm_calls.sqlite'), LlmSettings(base_url=os.sys.argv[1]), key=os.environ['OPENAI_API_KEY']); "
+        "print(client.complete([Request('chat', 'm', (('user', 'Who?'),), 'p')])[0].text)"
+    )
+    with ScriptedService(lambda body: "a reply", key="sk-planted") as service:
+        done = run_engine(
+            "run", "fsenv", "--network", "host", "--pass", "OPENAI_API_KEY", "--", "python", "-c", code, service.url,
+            ENGINE="docker", STACK="paper", DATA=str(tmp_path), OPENAI_API_KEY="sk-planted",
+        )  # fmt: skip
+    assert done.stdout.strip() == "a reply", done.stderr
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"sk-planted" not in path.read_bytes(), path

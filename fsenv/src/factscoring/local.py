@@ -161,8 +161,26 @@ class LocalVerifier:
         alone.sort(key=lambda prompt: -len(prompt.ids(depth)))  # rows of like length need little padding
         while alone:
             size = max(1, min(self._batch_rows, _TOKENS // len(alone[0].ids(depth))))
-            self._judge_rows(alone[:size], depth, cache, results)
-            del alone[:size]
+            if self._fit_rows(alone[:size], depth, cache, results):
+                del alone[:size]
+
+    def _fit_rows(self, prompts: Sequence[Prompt], depth: int, cache: Any, results: list[tuple[float, float] | ItemError]) -> bool:
+        """Judge a batch of rows; where the GPU's memory does not hold it, halve the batches from now on and return False.
+
+        Raises:
+            UsageError: Not even one row fits.
+        """
+        import torch
+
+        try:
+            self._judge_rows(prompts, depth, cache, results)
+            return True
+        except torch.cuda.OutOfMemoryError as error:
+            if len(prompts) == 1:
+                raise UsageError("the GPU's memory does not hold the verifier and one prompt. Fewer passages (retrieval.k), a smaller dtype or another card is needed.") from error
+        self._batch_rows = len(prompts) // 2
+        torch.cuda.empty_cache()
+        return False
 
     def _extend(self, cache: Any, ids: list[int]) -> Any:
         import torch
