@@ -146,3 +146,17 @@ def test_the_stage_starts_without_numpy_spacy_and_torch(run_python: Callable[...
     heavy = "{'numpy', 'spacy', 'nltk', 'torch'}"
     done = run_python("-c", f"import sys, factscoring.factscore, factscoring.splitter; print(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("first", ["", "import torch; "])
+def test_splitting_imports_no_torch_and_leaves_it_to_whoever_wants_it(run_python: Callable[..., subprocess.CompletedProcess[str]], first: str) -> None:
+    code = "import sys; from factscoring.splitter import find_splitter; find_splitter(); print('torch' in sys.modules); import torch; print(int(torch.ones(2).sum()))"
+    done = run_python("-c", first + code)
+    assert done.stdout.split() == [str(bool(first)), "2"], done.stderr
+
+
+def test_folders_are_looked_for_where_nltk_looks(run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NLTK_DATA", f"{tmp_path}/a:{tmp_path}/b")
+    code = "from factscoring.splitter import data_folders; import nltk.data; print([str(folder) for folder in data_folders()] == nltk.data.path)"
+    done = run_python("-W", "ignore", "-c", code)
+    assert done.stdout == "True\n", done.stderr

@@ -149,7 +149,8 @@ def judges_table(numbers: Numbers) -> str:
             continue
         for name, judged in {"": found, **others}.items():
             claims = judged["claims"]
-            cells = row_title(run["label"]) + cell(numbers["verifiers"][name], name or "its scores reward")
+            kind = f"judge {name}" if name else "its scores reward"
+            cells = f'{row_title(run["label"])}<td class="words">{html.escape(numbers["verifiers"][name])}<small>{html.escape(kind)}</small></td>'
             cells += "".join(cell(fixed(judged["rates"][share])) for share in ("agreement", "precision", "recall"))
             cells += cell(str(claims["unsupported_true"])) + cell(str(claims["supported_false"]))
             rows.append((_row_class(numbers, run), cells))

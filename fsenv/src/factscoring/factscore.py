@@ -22,7 +22,7 @@ from volume.context import Context
 from volume.errors import ItemError, RecordError, UsageError
 from volume.evidence import knowledge_files, model_folder
 from volume.files import FileHashes
-from volume.records import Generations, Topic, load
+from volume.records import Generations, ScoredResponses, Topic, load
 from volume.stage import run_topics
 
 
@@ -36,25 +36,34 @@ def prepare(ctx: Context) -> Callable[[list[Topic]], dict[str, list[Any] | ItemE
     scorer = build_scorer(evaluator_of(ctx), ctx.log)
     ctx.note("evaluator", scorer.identity())
 
-    def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
-        results: dict[str, list[Any] | ItemError] = {}
-        items = []
-        for topic in topics:
-            name = topic["topic"]
-            try:
-                items.append(Item(name, responses_of(ctx, name)))
-            except RecordError as error:
-                results[name] = ItemError(str(error))
-        for item, scored in zip(items, scorer.score(items), strict=True):
-            results[item.topic] = scored if isinstance(scored, ItemError) else [scored]
-        for name, result in results.items():  # last: the loop repeats a group in which something was raised
-            if not isinstance(result, ItemError):
-                for key, number in count_responses(result[0]).items():
-                    ctx.count(key, number, topic=name)
-        note_calls(ctx, scorer)
-        return results
+    return lambda topics: score_topics(ctx, scorer, topics, lambda name: responses_of(ctx, name))
 
-    return work
+
+def score_topics(
+    ctx: Context, scorer: Scorer, topics: list[Topic], read: Callable[[str], tuple[Response, ...]],
+    finish: Callable[[str, ScoredResponses], ScoredResponses] = lambda _, scored: scored,
+) -> dict[str, list[Any] | ItemError]:
+    """Return the outputs of some topics, or why one failed; count them and the calls for the manifest.
+
+    Args:
+        read: Gives a topic's responses; a RecordError of it is the topic's failure.
+        finish: Makes what is written from what was scored.
+    """
+    results: dict[str, list[Any] | ItemError] = {}
+    items = []
+    for name in (topic["topic"] for topic in topics):
+        try:
+            items.append(Item(name, read(name)))
+        except RecordError as error:
+            results[name] = ItemError(str(error))
+    for item, scored in zip(items, scorer.score(items), strict=True):
+        results[item.topic] = scored if isinstance(scored, ItemError) else [finish(item.topic, scored)]
+    for name, result in results.items():  # last: the loop repeats a group in which something was raised
+        if not isinstance(result, ItemError):
+            for key, number in count_responses(result[0]).items():
+                ctx.count(key, number, topic=name)
+    _note_calls(ctx, scorer)
+    return results
 
 
 def evaluator_of(ctx: Context) -> Evaluator:
@@ -93,7 +102,7 @@ def responses_of(ctx: Context, topic: str) -> tuple[Response, ...]:
     return tuple(Response(topic, text) for generation in generations.values() for text in generation["responses"])
 
 
-def note_calls(ctx: Context, scorer: Scorer) -> None:
+def _note_calls(ctx: Context, scorer: Scorer) -> None:
     """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
     if scorer.client is not None:
         usage = scorer.client.usage

@@ -177,7 +177,8 @@ class LocalVerifier:
             return True
         except torch.cuda.OutOfMemoryError as error:
             if len(prompts) == 1:
-                raise UsageError("the GPU's memory does not hold the verifier and one prompt. Fewer passages (retrieval.k), a smaller dtype or another card is needed.") from error
+                remedy = "Fewer passages (retrieval.k), a smaller dtype or another card is needed."
+                raise UsageError(f"the GPU's memory does not hold the verifier and one prompt. {remedy}") from error
         self._batch_rows = len(prompts) // 2
         torch.cuda.empty_cache()
         return False

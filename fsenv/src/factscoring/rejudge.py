@@ -18,10 +18,9 @@ from typing import Any
 from factscoring.backends import build_scorer
 from factscoring.extraction import Response
 from factscoring.facts import Fact
-from factscoring.factscore import evaluator_of, note_calls
-from factscoring.scorer import Item, count_responses
+from factscoring.factscore import evaluator_of, score_topics
 from volume.context import Context
-from volume.errors import ItemError, RecordError
+from volume.errors import ItemError
 from volume.records import ScoredResponse, ScoredResponses, Topic, load
 from volume.stage import run_topics
 
@@ -34,29 +33,19 @@ def prepare(ctx: Context) -> Callable[[list[Topic]], dict[str, list[Any] | ItemE
     scorer = build_scorer(evaluator, ctx.log)
     ctx.note("evaluator", scorer.identity())
 
-    def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
-        results: dict[str, list[Any] | ItemError] = {}
-        scored: dict[str, ScoredResponses] = {}
-        for topic in topics:
-            try:
-                scored[topic["topic"]] = load(ctx.paths.factscore(topic["topic"], ctx.run), ScoredResponses)
-            except RecordError as error:
-                results[topic["topic"]] = ItemError(str(error))
-        items = [Item(name, tuple(map(as_response, responses))) for name, responses in scored.items()]
-        for item, outcome in zip(items, scorer.score(items), strict=True):
-            if isinstance(outcome, ItemError):
-                results[item.topic] = outcome
-                continue
-            judged = [{**old, **{key: new[key] for key in _OTHERS}} for old, new in zip(scored[item.topic], outcome, strict=True)]  # type: ignore[literal-required]
-            results[item.topic] = [judged]
-        for name, result in results.items():
-            if not isinstance(result, ItemError):
-                for key, number in count_responses(result[0]).items():
-                    ctx.count(key, number, topic=name)
-        note_calls(ctx, scorer)
-        return results
+    def read(name: str) -> tuple[Response, ...]:
+        return tuple(map(as_response, _scored(ctx, name)))
 
-    return work
+    def finish(name: str, judged: ScoredResponses) -> ScoredResponses:
+        pairs = zip(_scored(ctx, name), judged, strict=True)
+        return [{**old, **{key: new[key] for key in _OTHERS}} for old, new in pairs]  # type: ignore[literal-required, typeddict-item]
+
+    return lambda topics: score_topics(ctx, scorer, topics, read, finish)
+
+
+def _scored(ctx: Context, name: str) -> ScoredResponses:
+    scored: ScoredResponses = load(ctx.paths.factscore(name, ctx.run), ScoredResponses)
+    return scored
 
 
 def as_response(scored: ScoredResponse) -> Response:

@@ -29,7 +29,7 @@ from factscoring.facts import Fact
 from factscoring.score_arguments import Arguments, evaluator_from, parse_arguments
 from factscoring.scorer import Item, Scorer, count_responses
 from factscoring.scores import aggregate
-from volume.errors import COMPLETE, FAILED, PARTIAL, ItemError, RecordError, UsageError, VolumeError
+from volume.errors import COMPLETE, PARTIAL, ItemError, RecordError, UsageError, tell_errors
 from volume.files import sha256_value, write_json, write_text
 from volume.journal import Journal
 from volume.progress import Progress
@@ -138,17 +138,7 @@ def _read_row(row: Mapping[str, Any], number: int) -> Response:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = parse_arguments(argv)
-    try:
-        return _run(given)
-    except VolumeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
-        return FAILED
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
-        return FAILED
+    return tell_errors(lambda: _run(given))
 
 
 def _run(given: Arguments) -> int:

@@ -8,11 +8,15 @@ Not covered: scripts without spaces between sentences may come back unsplit, whi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import re
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from volume.errors import UsageError
 
@@ -61,10 +65,20 @@ def find_splitter() -> Splitter:
     return _find_punkt() or _build_sentencizer()
 
 
+def data_folders() -> list[Path]:
+    """Return where NLTK looks for its data (nltk.data.path), without importing it."""
+    given = [Path(name) for name in os.environ.get("NLTK_DATA", "").split(os.pathsep) if name]
+    own = [Path(sys.prefix) / part for part in ("nltk_data", "share/nltk_data", "lib/nltk_data")]
+    usual = [Path(name) / "nltk_data" for name in ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")]
+    return [*given, *([Path("~/nltk_data").expanduser()] if os.path.expanduser("~/") != "~/" else []), *own, *usual]
+
+
 def _find_punkt() -> Splitter | None:
+    if not any(folder.is_dir() for folder in data_folders()):
+        return None  # importing NLTK takes a second or two, scipy with it
     # Here and not above: nltk and spacy pull in numpy, which most commands of this package do without.
-    from nltk.data import find  # type: ignore[import-untyped]
-    from nltk.tokenize.punkt import PunktTokenizer  # type: ignore[import-untyped]
+    from nltk.data import find
+    from nltk.tokenize.punkt import PunktTokenizer
 
     try:
         folder = find(_PUNKT)
@@ -88,16 +102,30 @@ def _broken(where: str, error: Exception) -> UsageError:
 
 
 def _build_sentencizer() -> Splitter:
-    import spacy
+    with _without_torch():
+        import spacy
 
-    pipeline = spacy.blank("en")
-    pipeline.add_pipe("sentencizer")
+        pipeline = spacy.blank("en")
+        pipeline.add_pipe("sentencizer")
     pipeline.max_length = 1 << 40  # the limit guards statistical parts, and there are none
 
     def cut(line: str) -> list[str]:
         return [sentence.text for sentence in pipeline(line).sents]
 
     return Splitter(f"spacy-{importlib.metadata.version('spacy')} sentencizer", cut)
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Keep spaCy from importing torch, which it does wherever it is installed: a sentencizer computes nothing, and a stage starts in half the time."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # the import system's own mark for "not to be imported"
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _mend(pieces: list[str]) -> list[str]:

@@ -11,7 +11,8 @@ Every message says what was given, what was expected and how to mend it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 COMPLETE, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
 
@@ -34,6 +35,21 @@ class RecordError(VolumeError):
 
 class ItemError(Exception):
     """One work item failed; its reason goes into the manifest and the table of failures."""
+
+
+def tell_errors(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status; what ends it early becomes one message and a status of its own."""
+    try:
+        return command()
+    except VolumeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+        return FAILED
+    except OSError as error:  # a full disk shows wherever bytes are written; other failures of files are told the same way
+        print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
+        return FAILED
 
 
 def suggest(given: str, known: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from volume.command import place_definition, stage_command
 from volume.costs import show_costs
 from volume.datasets import add_call_arguments, add_world_arguments, as_json, load_definition
-from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE, UsageError, VolumeError, suggest
+from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE, UsageError, suggest, tell_errors
 from volume.files import write_json
 from volume.paths import DatasetPaths
 from volume.plan import Plan, make_plan, show_plan
@@ -41,20 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = _parse(argv)
     signal.signal(signal.SIGTERM, _interrupt)
+    return tell_errors(lambda: _run_or_leave(given))
+
+
+def _run_or_leave(given: argparse.Namespace) -> int:
     try:
         return _main(given)
-    except VolumeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
-        return FAILED
     except BrokenPipeError:  # the reader has gone, as in `make plan | head`; nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return COMPLETE if given.goal == "plan" else FAILED
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
-        return FAILED
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from volume.context import Context, hold_step, open_context
 from volume.datasets import as_json, show_settings
-from volume.errors import COMPLETE, FAILED, PARTIAL, ItemError, RecordError, VolumeError
+from volume.errors import COMPLETE, PARTIAL, ItemError, RecordError, VolumeError, tell_errors
 from volume.files import FileHashes, remove_partial, write_json
 from volume.journal import Journal, keep_topic, mark_topics, still_holds
 from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale, write_manifest
@@ -50,21 +50,15 @@ def run_whole(stage: str, produce: Callable[[Context], list[Path]], argv: Sequen
 
 def _guarded(stage: str, argv: Sequence[str] | None, body: Callable[[Context, FileHashes], int]) -> int:
     """Open the context, hold the step's lock, and turn errors into one clear message and an exit status."""
-    try:
+
+    def run() -> int:
         context = open_context(stage, argv)
         signal.signal(signal.SIGTERM, lambda *_: setattr(context, "interrupted", True))
         hashes = FileHashes(context.paths.manifests / ".hashes" / f"{context.step.id}.json")
         with hold_step(context):
             return body(context, hashes)
-    except VolumeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
-        return FAILED
-    except OSError as error:  # a full disk shows wherever bytes are written; other failures of files are told the same way
-        print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
-        return FAILED
+
+    return tell_errors(run)
 
 
 def _begin(context: Context, hashes: FileHashes) -> tuple[Fingerprint, str | None]:

@@ -67,7 +67,7 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
     made = definition.world is not None
     if made:
         _add_world(add, paths)
-    splits = [split for split in ("train", "dpoval") if split in definition.splits]
+    splits: list[str] = [split for split in ("train", "dpoval") if split in definition.splits]
     for split in splits:
         _add_scoring(add, definition, paths, data_dir, split)
     for run in definition.runs:
