@@ -87,6 +87,7 @@ def test_a_missing_responses_file_fails_its_topic_alone(volume: Path) -> None:
         ('backend = "lexical"', 'backend = "llm"', "verifier.model: missing"),
         ('backend = "lexical"', 'backend = "local"\nmodel = "nobody"', "not under [models]"),
         ('backend = "rules"', 'backend = "grammar"', "world/grammar.json is missing"),
+        ("k = 2", "k = 0", "retrieval.k = 0: expected 1 or more"),
         ("[retrieval]", "[retrievel]", "Did you mean 'retrieval'"),
     ],
 )

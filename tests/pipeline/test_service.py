@@ -5,60 +5,32 @@ The scripted judge knows the toy world's truth and errs on known claims, so the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import ROOT, TOY, run
-
-sys.path.insert(0, str(ROOT / "tests"))
-from scripted_service import ScriptedService, prompt_of  # noqa: E402
+from scripted_judge import JUDGE, errs, truthful_but
+from scripted_service import ScriptedService
+from toy import TOY, run
 
 ERRS = 0.15  # share of the claims on which the judge errs
-
-
-def claims(volume: Path, run_name: str) -> dict[tuple[str, str], tuple[str | None, str | None]]:
-    """Return {(topic, atom): (attribute, value)} of the sampled claims of a run's policy."""
-    found = {}
-    for path in sorted((volume / "dataset_toy" / "eval" / run_name / "factscore_outputs").glob("*.json")):
-        for response in json.loads(path.read_text()):
-            for decision in response["decisions"][0]:
-                if decision["kind"] == "claim":
-                    found[response["topic"], decision["atom"]] = (decision["attribute"], decision["value"])
-    return found
-
-
-def errs(topic: str, atom: str) -> bool:
-    return int.from_bytes(hashlib.sha256(f"{topic}|{atom}".encode()).digest()[:4], "big") < ERRS * 2**32
+RUNS = ("base", "sft", "factscore")
 
 
 @pytest.fixture(scope="module")
 def judged(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], ScriptedService, str]:
     volume = tmp_path_factory.mktemp("judged") / "volume"
     shutil.copytree(finished, volume)
-    people = json.loads((volume / "dataset_toy" / "world" / "world.json").read_text())["people"]
-    facts = {person["name"]: person["facts"] for person in people}
-    known = {key: value for name in ("base", "sft", "factscore") for key, value in claims(volume, name).items()}
-    truth = {key: facts[key[0]].get(attribute or "") == value for key, (attribute, value) in known.items()}
-
-    def answer(body: dict[str, Any]) -> str:
-        topic, atom = re.search(r"\n\nClaim about (.+?): (.*)\nTrue or False\?$", prompt_of(body), re.DOTALL).groups()  # type: ignore[union-attr]
-        return str(truth[topic, atom] != errs(topic, atom))
-
-    with ScriptedService(answer) as service:
+    with ScriptedService(truthful_but(volume / "dataset_toy", RUNS, ERRS)) as service:
         definition = volume.parent / "toy.toml"
-        definition.write_text(
-            TOY.read_text() + f'\n[llm]\nbase_url = "{service.url}"\ninput_price = 1.0\noutput_price = 2.0\n[judges.service]\nbackend = "llm"\nmodel = "scripted"\n'
-        )
+        definition.write_text(TOY.read_text() + JUDGE.format(url=service.url))
         planned = run("plan", volume, dataset=definition).stdout
         done = run("report", volume, dataset=definition, OPENAI_API_KEY="sk-planted")
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    return volume, {"truth": truth, "definition": definition, "said": done.stdout}, service, planned
+    return volume, {"definition": definition, "said": done.stdout}, service, planned
 
 
 def test_the_report_shows_both_verifiers_against_the_truth(judged: tuple[Path, dict[str, Any], ScriptedService, str]) -> None:
@@ -77,7 +49,7 @@ def test_the_report_shows_both_verifiers_against_the_truth(judged: tuple[Path, d
             for kind, response in zip(decoding, json.loads(path.read_text()), strict=True):
                 for decision in response["decisions"][0] if kind == "sample" else []:
                     if decision["kind"] == "claim":
-                        right, wrong = (right, wrong + 1) if errs(response["topic"], decision["atom"]) else (right + 1, wrong)
+                        right, wrong = (right, wrong + 1) if errs(response["topic"], decision["atom"], ERRS) else (right + 1, wrong)
         assert service["rates"]["agreement"] == pytest.approx(100 * right / (right + wrong))
         assert sum(service["claims"][f"{a}_{b}"] for a in ("supported", "unsupported") for b in ("true", "false")) == right + wrong
         assert service["rates"]["agreement"] != lexical["rates"]["agreement"]
@@ -88,8 +60,7 @@ def test_the_report_shows_both_verifiers_against_the_truth(judged: tuple[Path, d
 def test_only_the_judging_steps_ran_and_each_different_claim_was_asked_once(judged: tuple[Path, dict[str, Any], ScriptedService, str]) -> None:
     _, about, service, _ = judged
     started = set(re.findall(r"^\[(\S+)\] starts", about["said"], flags=re.M))
-    runs = ("base", "sft", "factscore")
-    assert started == {f"judge-service-{name}" for name in runs} | {f"eval-{name}" for name in runs} | {"report"}
+    assert started == {f"judge-service-{name}" for name in RUNS} | {f"eval-{name}" for name in RUNS} | {"report"}
     assert max(service.answered.values()) == 1 and service.authorizations[0] == "Bearer sk-planted"
 
 

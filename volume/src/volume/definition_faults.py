@@ -23,6 +23,8 @@ _CHOICES = {
     **{(section, "schedule"): ("constant", "cosine") for section in ("pretrain", "style", "sft", "dpo")},
 }
 
+_AT_LEAST_ONE = (("facts", "gamma"), ("facts", "max_tokens"), ("retrieval", "k"), ("verifier", "max_tokens"), ("llm", "in_flight"), ("llm", "attempts"))
+
 
 def find_faults(definition: Definition) -> list[str]:
     """Return the faults that no single value shows."""
@@ -34,6 +36,10 @@ def find_faults(definition: Definition) -> list[str]:
         value = getattr(settings, key) if settings else None
         if value is not None and value not in choices:
             faults.append(f"{section}.{key} = {value!r}: unknown.{suggest(value, choices)}")
+    for section, key in _AT_LEAST_ONE:
+        settings = getattr(definition, section)
+        if settings and getattr(settings, key) < 1:
+            faults.append(f"{section}.{key} = {getattr(settings, key)}: expected 1 or more")
     for place, name in named_models(definition).items():
         if name not in definition.models:
             faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")

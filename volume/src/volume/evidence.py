@@ -19,7 +19,9 @@ def model_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, na
 
 
 def grammar_files(definition: Definition, paths: DatasetPaths) -> list[Path]:
-    return [paths.world / "grammar.json"] if definition.world is not None else []
+    """Return the grammar of a generated world, or of a language of one's own; nothing where no backend reads one."""
+    read = definition.facts is not None and definition.facts.backend == "grammar"
+    return [paths.world / "grammar.json"] if read or definition.world is not None else []
 
 
 def knowledge_files(definition: Definition, paths: DatasetPaths, data_dir: Path) -> list[Path]:
@@ -45,4 +47,5 @@ def _scoring_models(definition: Definition, verifier: str) -> list[str]:
 
 
 def scoring_settings(definition: Definition, verifier: str = "verifier") -> tuple[str, ...]:
+    """Return the names of the settings that the verdicts of a verifier depend on."""
     return ("facts", "retrieval", verifier, *(f"models.{name}" for name in _scoring_models(definition, verifier)))
