@@ -142,6 +142,8 @@ def test_killed_half_way_it_goes_on_and_ends_with_the_same_bytes(folder: Path) -
         process = subprocess.Popen(command(folder, *options), env=stage_environment(), cwd=folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while len(service.calls) < 230:
             time.sleep(0.002)
+        second = run(folder, *options)
+        assert second.returncode == 1 and "is being written by another process" in second.stderr
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not (folder / "scored.jsonl").exists() and (folder / ".scored.jsonl.rows.jsonl").exists()

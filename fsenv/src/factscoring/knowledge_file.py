@@ -10,7 +10,6 @@ many runs they were written; then the file takes its name.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
@@ -23,6 +22,7 @@ from typing import Any, TypeGuard
 from factscoring.knowledge import SEPARATOR
 from factscoring.sentences import SPLITTER, split_sentences
 from volume.errors import UsageError, VolumeError
+from volume.files import hold_alone
 from volume.records import read_lines
 
 PASSAGE_WORDS = 190  # about 256 tokens of FActScore's tokenizer, its passage length
@@ -78,7 +78,7 @@ def _build(rows: Iterable[Row], place: str, identity: int | None, path: Path, sa
     partial = path.with_name(f".{path.name[:40]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _only_builder(path.with_name(f".{path.name[:40]}.lock"), path):
+        with hold_alone(path.with_name(f".{path.name[:40]}.lock"), f"{path} is being built by another process; wait for it."):
             try:
                 count = _fill(iter(rows), place, identity, partial, _find_progress(partial, identity, say), say)
                 _finish(partial, path)
@@ -96,24 +96,6 @@ def _build(rows: Iterable[Row], place: str, identity: int | None, path: Path, sa
         kept = "" if identity is None else f" The pages committed so far are kept in {partial.name}: the same command goes on after them."
         raise VolumeError(f"cannot write {path}: {error}. Free some space or mend the folder's permissions and run again.{kept}") from error
     return count
-
-
-@contextlib.contextmanager
-def _only_builder(lock: Path, path: Path) -> Iterator[None]:
-    """Hold ``lock`` and remove it at the end; a killed process leaves the file, but not the hold on it."""
-    while True:
-        with lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise VolumeError(f"{path} is being built by another process; wait for it.") from error
-            if not (lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno()))):
-                continue  # its last holder removed it between the two calls: what is held now has no name
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
 
 
 def _find_progress(partial: Path, identity: int | None, say: Callable[[str], None]) -> int:

@@ -30,7 +30,7 @@ from factscoring.score_arguments import Arguments, evaluator_from, parse_argumen
 from factscoring.scorer import Item, Scorer, count_responses
 from factscoring.scores import aggregate
 from volume.errors import COMPLETE, PARTIAL, ItemError, RecordError, UsageError, tell_errors
-from volume.files import sha256_value, write_json, write_text
+from volume.files import hold_alone, sha256_value, write_json, write_text
 from volume.journal import Journal
 from volume.progress import Progress
 from volume.records import ScoredResponse, read_lines
@@ -138,7 +138,13 @@ def _read_row(row: Mapping[str, Any], number: int) -> Response:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = parse_arguments(argv)
-    return tell_errors(lambda: _run(given))
+    return tell_errors(lambda: _run_alone(given))
+
+
+def _run_alone(given: Arguments) -> int:
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    with hold_alone(given.output.with_name(f".{given.output.name}.lock"), f"{given.output} is being written by another process; wait for it."):
+        return _run(given)
 
 
 def _run(given: Arguments) -> int:

@@ -6,12 +6,14 @@ and only then take the final name.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,28 @@ def _write_error(path: Path, error: OSError) -> VolumeError:
         f"cannot write {path}: {error.strerror}. What was finished before is kept: free some space or mend the "
         "folder's permissions, then run the same command again; it goes on where it stopped."
     )
+
+
+@contextlib.contextmanager
+def hold_alone(lock: Path, busy: str) -> Iterator[None]:
+    """Hold ``lock`` for this process and remove it at the end; a killed process leaves the file, but not the hold on it.
+
+    Raises:
+        VolumeError: Another process holds it; ``busy`` is what to say then.
+    """
+    while True:
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise VolumeError(busy) from error
+            if not (lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno()))):
+                continue  # its last holder removed it between the two calls: what is held now has no name
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
 
 
 def write_text(path: Path, text: str) -> None:
