@@ -15,7 +15,7 @@ from factscoring.clauses import extract_clauses
 from factscoring.fact_list import parse_facts
 from factscoring.facts import Extraction, Fact
 from factscoring.grammar import Grammar
-from factscoring.prompts import FACTS_EXAMPLES, FACTS_SYSTEM, FACTS_VERSION, facts_messages
+from factscoring.prompts import FACTS_VERSION, facts_messages
 from factscoring.sentences import SPLITTER
 from factscoring.splitter import Splitter
 from volume.errors import ItemError
@@ -79,13 +79,9 @@ class LlmExtractor:
     def __init__(self, splitter: Splitter, client: Client, settings: FactsSettings) -> None:
         self._splitter, self._client, self._settings = splitter, client, settings
 
-    def request(self, topic: str, sentence: str) -> Request:
-        """Return the call for one sentence."""
-        return facts_request(topic, sentence, self._settings)
-
     def extract(self, responses: Sequence[Response]) -> list[Extraction | ItemError]:
         sentences = [sentences_of(response, self._splitter) for response in responses]
-        asked = [self.request(response.topic, sentence) for response, own in zip(responses, sentences, strict=True) for sentence in own]
+        asked = [facts_request(response.topic, sentence, self._settings) for response, own in zip(responses, sentences, strict=True) for sentence in own]
         replies = iter(self._client.complete(asked))
         found: list[Extraction | ItemError] = []
         for response, own in zip(responses, sentences, strict=True):
@@ -111,7 +107,7 @@ class LlmExtractor:
         return {
             "facts": "llm",
             "facts_model": self._settings.model,
-            "facts_prompt_sha256": sha256_value([FACTS_VERSION, FACTS_SYSTEM, FACTS_EXAMPLES]),
+            "facts_prompt_sha256": sha256_value([FACTS_VERSION, facts_messages("{topic}", "{sentence}")]),
             "facts_temperature": self._settings.temperature,
             "splitter": self._splitter.name,
         }

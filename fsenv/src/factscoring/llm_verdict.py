@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from factscoring.judgements import Judgement, Question
-from factscoring.prompts import VERDICT_AGAIN, VERDICT_SYSTEM, VERDICT_VERSION, parse_verdict, verdict_messages
+from factscoring.prompts import VERDICT_AGAIN, VERDICT_VERSION, parse_verdict, verdict_messages
 from volume.errors import ItemError
 from volume.files import sha256_value
 from volume.llm import CallFailed, Client, Request
@@ -49,7 +49,7 @@ class LlmVerifier:
         return {
             "verifier": "llm",
             "verifier_model": self._settings.model,
-            "verifier_prompt_sha256": sha256_value([VERDICT_VERSION, VERDICT_SYSTEM, VERDICT_AGAIN]),
+            "verifier_prompt_sha256": sha256_value([VERDICT_VERSION, verdict_messages("{topic}", "{claim}", ["{passage}"]), VERDICT_AGAIN]),
             "verifier_temperature": self._settings.temperature,
         }
 
