@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "fsenv"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 from tiny_models import make_llama  # noqa: E402
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+import volume.datasets
 from volume.datasets import as_json, known_datasets, load_definition, main, show_settings
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.pipeline import choose_steps
 from volume.requirements import missing_requirements
-from volume.steps import build_steps
+from volume.steps import asks_service, build_steps
 
 
 @pytest.mark.parametrize("name", known_datasets())
@@ -105,11 +106,28 @@ def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypa
     found = " | ".join(missing("bio"))
     for part in (
         "questions_per_topic_train.json", "models/llama-7b", "models/inst-llama-7b", "models/npm-single", "models/gtr-t5-large",
-        "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU", "questions.backend = 'llm'", "equivalence.backend = 'suffix'",
+        "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU",
     ):  # fmt: skip
         assert part in found
     assert "llama-2" not in found  # defined, but nothing that runs loads it
     assert "questions_per_topic_test.json" not in found  # the rewards do not need it
+
+
+def test_a_sampler_behind_a_server_needs_no_weights_and_its_step_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    bio = Path(volume.datasets.__file__).parent / "datasets" / "bio.toml"
+    given = bio.read_text().replace("[answers]\n", '[answers]\nbackend = "openai"\n')
+    given += '[completions]\nbase_url = "http://127.0.0.1:9/v1"\n[rewards]\nmodule = "mine.py"\n'
+    (tmp_path / "served.toml").write_text(given)
+    definition = load_definition(str(tmp_path / "served.toml"))
+    paths = DatasetPaths(tmp_path / "dataset_bio")
+    steps = build_steps(definition, paths, tmp_path)
+    wanted = {name: [item.what for item in missing_requirements(definition, paths, tmp_path, [steps[name]])] for name in ("answers-train", "responses-train", "rewards-train")}
+    assert not any("llama" in what or "OPENAI_API_KEY" in what for what in wanted["answers-train"])
+    assert any("models/llama-7b" in what for what in wanted["responses-train"])
+    assert "rewards of one's own mine.py" in wanted["rewards-train"]
+    assert {name for name, step in steps.items() if asks_service(step, definition)} >= {"questions-train", "answers-train"}
+    assert not asks_service(steps["responses-train"], definition) and not asks_service(steps["rewards-train"], definition)
 
 
 @pytest.mark.parametrize(

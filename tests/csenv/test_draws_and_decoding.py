@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from confscoring.decoding import choose_tokens, invert_cdf, token_probabilities
+from confscoring.decoding import candidates, choose_tokens, invert_cdf, token_probabilities
 from confscoring.draws import uniforms
 
 
@@ -79,3 +79,45 @@ def test_temperature_zero_is_greedy_with_its_lead_as_margin() -> None:
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]]))
     tokens, margins = choose_tokens(logits, None, 0.0, 0, 1.0)
     assert tokens.tolist() == [1] and margins.item() == pytest.approx(0.2, abs=1e-6)
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (5, 0.7), (50, 0.9), (50, 1.0), (0, 0.9), (0, 0.5), (0, 0.999), (1, 1.0)])
+@pytest.mark.parametrize("vocabulary", [40, 300, 6000])
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_few_candidates_have_the_distribution_of_the_whole_vocabulary(top_k: int, top_p: float, vocabulary: int, ties: bool) -> None:
+    generator = torch.Generator().manual_seed(vocabulary + top_k)
+    logits = torch.randn(40, vocabulary, generator=generator) * torch.linspace(0.2, 6, 40).unsqueeze(-1)
+    if ties:
+        logits = (logits * 4).round() / 4
+    expected = token_probabilities(logits, 0.8, top_k, top_p)
+    few = candidates(logits, 0.8, top_k, top_p)
+    if few is not None:
+        assert few[0].shape[1] < vocabulary or vocabulary <= 58
+        assert bool((few[0].diff(dim=-1) > 0).all())  # in the order of the ids, so the draw is the same
+        found = torch.zeros_like(expected).scatter(-1, few[0], few[1])
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+    u = torch.rand(40, generator=generator, dtype=torch.float64)
+    tokens, margins = choose_tokens(logits, u, 0.8, top_k, top_p)
+    plain_tokens, plain_margins = invert_cdf(expected, u)
+    assert tokens.tolist() == plain_tokens.tolist()
+    torch.testing.assert_close(margins, plain_margins, rtol=1e-9, atol=1e-14)
+
+
+def test_few_candidates_are_found_where_there_are_few() -> None:
+    """Else the test above would compare the whole vocabulary with itself."""
+    logits = torch.randn(40, 6000, generator=torch.Generator().manual_seed(0)) * 3
+    for top_k, top_p, most in ((50, 1.0, 58), (50, 0.9, 58), (0, 0.9, 4096)):
+        few = candidates(logits, 1.0, top_k, top_p)
+        assert few is not None and few[0].shape[1] <= most
+    peaked = logits * 5
+    few = candidates(peaked, 1.0, 0, 0.9)
+    assert few is not None and few[0].shape[1] == 256
+
+
+def test_draws_from_the_top_three_have_the_right_shares() -> None:
+    logits = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1] + [1e-6] * 60)).expand(20000, -1)
+    u = torch.from_numpy(uniforms(0, "d", "shares", 0, 20000))
+    tokens, _ = choose_tokens(logits, u, 1.0, 3, 1.0)
+    for token, p in enumerate((4 / 9, 3 / 9, 2 / 9)):
+        assert abs((tokens == token).double().mean().item() - p) < 4 * (p * (1 - p) / 20000) ** 0.5
+    assert int(tokens.max()) == 2

@@ -16,6 +16,7 @@ from factscoring.grammar import Grammar
 from factscoring.knowledge_file import build_database
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))  # the scripted service and the tiny models
 
 GRAMMAR: dict[str, Any] = {
     "vague": "unrecorded",

@@ -15,8 +15,7 @@ import pytest
 from own_volume import PEOPLE, manifest, outputs, run_stage, stage_command, stage_environment, write_definition, write_volume
 from scripted_judges import answer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from scripted_service import ScriptedService, faults_by_chance  # noqa: E402
+from scripted_service import ScriptedService, faults_by_chance
 
 CALM = {"topics": 12, "done": 12, "failed": 0, "responses": 36, "abstained": 12, "without_facts": 12, "empty": 0}
 

@@ -19,8 +19,7 @@ from factscoring.knowledge_file import build_database
 from factscoring.score import score
 from volume.errors import UsageError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from scripted_service import ScriptedService  # noqa: E402
+from scripted_service import ScriptedService
 
 PAGES = [
     {"title": "Ada Albane", "text": "Ada Albane was born in Kelford. She worked as a surveyor."},

@@ -16,6 +16,7 @@ _CHOICES = {
     ("verifier", "passage_order"): ("rank", "page"),
     ("questions", "backend"): ("grammar", "llm", "rules"),
     ("entities", "backend"): ("grammar", "spacy"),
+    ("entities", "spans"): ("entities", "noun_chunks", "both"),
     ("equivalence", "backend"): ("words", "suffix", "llm"),
     ("dpo", "order"): ("grouped", "shuffled"),
     ("dpo", "loss"): ("dpo", "ipo"),
@@ -23,7 +24,11 @@ _CHOICES = {
     **{(section, "schedule"): ("constant", "cosine") for section in ("pretrain", "style", "sft", "dpo")},
 }
 
-_AT_LEAST_ONE = (("facts", "gamma"), ("facts", "max_tokens"), ("retrieval", "k"), ("verifier", "max_tokens"), ("llm", "in_flight"), ("llm", "attempts"))
+_AT_LEAST_ONE = (
+    ("facts", "gamma"), ("facts", "max_tokens"), ("retrieval", "k"), ("verifier", "max_tokens"), ("llm", "in_flight"), ("llm", "attempts"),
+    *((section, key) for section in ("responses", "answers") for key in ("n", "max_new_tokens", "batch_rows", "topics_at_once")),
+    ("completions", "in_flight"), ("completions", "attempts"), ("questions", "max_tokens"), ("equivalence", "max_tokens"), ("entities", "n"),
+)  # fmt: skip
 
 
 def find_faults(definition: Definition) -> list[str]:
@@ -43,6 +48,9 @@ def find_faults(definition: Definition) -> list[str]:
     for place, name in named_models(definition).items():
         if name not in definition.models:
             faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
+    for name, model in definition.models.items():
+        if model.device_map not in ("", "auto", "balanced", "sequential"):
+            faults.append(f"models.{name}.device_map = {model.device_map!r}: unknown.{suggest(model.device_map, ('auto', 'balanced', 'sequential'))}")
     for name, run in definition.runs.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
             faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
@@ -57,7 +65,7 @@ def find_faults(definition: Definition) -> list[str]:
             value, choices = getattr(judge, key), _CHOICES["verifier", key]
             if value not in choices:
                 faults.append(f"judges.{name}.{key} = {value!r}: unknown.{suggest(value, choices)}")
-    asking = {section: getattr(definition, section) for section in ("facts", "verifier", "questions")}
+    asking = {section: getattr(definition, section) for section in ("facts", "verifier", "questions", "equivalence")}
     for section, settings in {**asking, **{f"judges.{name}": judge for name, judge in definition.judges.items()}}.items():
         if settings and settings.backend == "llm" and not settings.model:
             faults.append(f"{section}.model: missing (the service's name of the model, for backend 'llm')")

@@ -24,6 +24,13 @@ def grammar_files(definition: Definition, paths: DatasetPaths) -> list[Path]:
     return [paths.world / "grammar.json"] if read or definition.world is not None else []
 
 
+def span_files(definition: Definition, paths: DatasetPaths, data_dir: Path) -> list[Path]:
+    """Return the files by which the spans to resample are found: the grammar, or the spaCy model where it is there."""
+    if definition.entities.backend == "grammar":
+        return grammar_files(definition, paths)
+    return sorted(path for path in (data_dir / definition.entities.model).rglob("*") if path.is_file())
+
+
 def knowledge_files(definition: Definition, paths: DatasetPaths, data_dir: Path) -> list[Path]:
     """Return the knowledge base and, where the definition names one, the file of redirects; nothing where there is no knowledge base."""
     settings = definition.knowledge

@@ -25,13 +25,6 @@ from volume.steps import Step
 API_KEY = "OPENAI_API_KEY"
 KEY_FILE = "OPENAI_API_KEY_FILE"
 
-# (section, backend) that the stages can do today. The others are named in the definitions of `bio` and `medqa`.
-AVAILABLE = {
-    ("responses", "transformers"), ("answers", "transformers"), ("facts", "grammar"), ("facts", "rules"), ("facts", "llm"),
-    ("retrieval", "bm25"), ("retrieval", "gtr"), ("verifier", "lexical"), ("verifier", "llm"), ("verifier", "local"),
-    ("questions", "grammar"), ("entities", "grammar"), ("equivalence", "words"),
-}  # fmt: skip
-
 # What a stage loads besides: it trains, or samples from, the model that the responses come from.
 _TRAINED = {"train": ("responses",), "eval": ("responses",), "entities": ("answers",)}
 
@@ -46,12 +39,11 @@ _USES = {
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that is missing: what it is, which stages want it, and how to get it; ``built`` is False for what no stage can do yet."""
+    """One thing that is missing: what it is, which stages want it, and how to get it."""
 
     what: str
     wanted_by: tuple[str, ...]
     remedy: str
-    built: bool = True
 
 
 class _Missing:
@@ -60,9 +52,9 @@ class _Missing:
     def __init__(self) -> None:
         self.found: dict[str, Requirement] = {}
 
-    def need(self, what: str, target: str, remedy: str, built: bool = True) -> None:
+    def need(self, what: str, target: str, remedy: str) -> None:
         before = self.found[what].wanted_by if what in self.found else ()
-        self.found[what] = Requirement(what, before if target in before else (*before, target), remedy, built)
+        self.found[what] = Requirement(what, before if target in before else (*before, target), remedy)
 
 
 def read_key() -> str | None:
@@ -102,10 +94,12 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
                 )  # fmt: skip
             if redirects and not (data_dir / redirects).exists():
                 missing.need(f"redirects {redirects}", step.target, 'a JSON file {"other title": "title"}, or take knowledge.redirects out')
+        if step.target == "rewards" and definition.rewards.module and not (data_dir / definition.rewards.module).exists():
+            missing.need(f"rewards of one's own {definition.rewards.module}", step.target, "a Python file; see the README, \"Your own reward\"")
         judges = tuple(f"judges.{name}" for name in definition.judges) if step.target == "eval" else ()
         for section in (*_USES[step.target], *judges):
             _need_backend(missing, definition, section, step.target, llm_mode)
-    return sorted(missing.found.values(), key=lambda item: not item.built)
+    return list(missing.found.values())
 
 
 def _fault_of_questions(path: Path) -> str | None:
@@ -127,20 +121,18 @@ def _need_backend(missing: _Missing, definition: Definition, section: str, targe
     settings = find_setting(definition, section)
     if settings is None or (section == "entities" and not settings.enabled):
         return
-    backend = settings.backend
+    if settings.backend not in ("llm", "openai") or llm_mode == "replay":
+        return
+    service = (settings.backend == "openai" and definition.completions) or definition.llm
     # A server of one's own seldom wants a key; where it does, it says so at the first call.
-    if backend in ("llm", "openai") and llm_mode != "replay" and definition.llm.base_url == LlmSettings.base_url and read_key() is None:
-        remedy = f"the key of the service; or {KEY_FILE}, a file that holds it; or llm.base_url of a server of your own; or LLM_MODE=replay"
+    if service.base_url == LlmSettings.base_url and read_key() is None:
+        place = "completions" if service is definition.completions else "llm"
+        remedy = f"the key of the service; or {KEY_FILE}, a file that holds it; or {place}.base_url of a server of your own; or LLM_MODE=replay"
         missing.need(f"environment variable {API_KEY}", target, remedy)
-    job = "verifier" if section.startswith("judges.") else section
-    if (job, backend) not in AVAILABLE:
-        known = ", ".join(sorted(name for part, name in AVAILABLE if part == job))
-        missing.need(f"{section}.backend = '{backend}'", target, f"available: {known}", built=False)
 
 
 def _need_models(missing: _Missing, definition: Definition, data_dir: Path, target: str) -> None:
-    sections = (*_USES[target], *_TRAINED.get(target, ()), *(("judges",) if target == "eval" else ()))
-    for name in dict.fromkeys(name for place, name in named_models(definition).items() if place.partition(".")[0] in sections):
+    for name in dict.fromkeys(name for place, name in named_models(definition).items() if _loads(definition, place.partition(".")[0], target)):
         model = definition.models[name]
         if not (data_dir / model.path / "config.json").exists():
             size = f", {model.gib:g} GiB" if model.gib else ""
@@ -151,14 +143,19 @@ def _need_models(missing: _Missing, definition: Definition, data_dir: Path, targ
             missing.need(f"an NVIDIA GPU for models of {model.gib:g} GiB", target, "a host where `nvidia-smi` answers; training needs several times the weights' memory")
 
 
+def _loads(definition: Definition, section: str, target: str) -> bool:
+    """Return whether a stage loads the local models that a section names; those of a sampler on a server it does not."""
+    if section in ("responses", "answers") and target != "train" and target != "eval" and getattr(definition, section).backend == "openai":
+        return False
+    return section in (*_USES[target], *_TRAINED.get(target, ()), *(("judges",) if target == "eval" else ()))
+
+
 def show_requirements(definition: Definition, missing: list[Requirement], file: TextIO | None = None) -> None:
-    """Print what is missing, or that nothing is: first what the user can mend, then what is not built yet."""
+    """Print what is missing, or that nothing is."""
     file = file or sys.stdout
     if not missing:
         print("Everything that this needs is here.", file=file)
-    for built, title in ((True, f"Missing for '{definition.name}'"), (False, f"Not available yet, but set in '{definition.name}'")):
-        items = [item for item in missing if item.built == built]
-        if items:
-            print(f"{title} ({len(items)}):", file=file)
-        for item in items:
-            print(f"  - {item.what}\n      for: {', '.join(item.wanted_by)}\n      {'remedy: ' if built else ''}{item.remedy}", file=file)
+        return
+    print(f"Missing for '{definition.name}' ({len(missing)}):", file=file)
+    for item in missing:
+        print(f"  - {item.what}\n      for: {', '.join(item.wanted_by)}\n      remedy: {item.remedy}", file=file)

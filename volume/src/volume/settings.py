@@ -23,6 +23,7 @@ class ModelSettings:
     dtype: str = "float32"  # float32 | bfloat16 | float16
     chat: bool = False  # prompts take the model's chat form
     gib: float = 0.0  # size of its weights, GiB
+    device_map: str = ""  # "": on one device | auto | balanced | sequential: its layers shared out over the cards
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,15 @@ class SamplingSettings:
     n: int  # samples per prompt
     max_new_tokens: int
     backend: str = "transformers"  # transformers | openai
+    served: str = ""  # `openai`: the server's name of the model; else its source, or its name here
     temperature: float = 1.0  # 0 is greedy
     top_p: float = 1.0
     top_k: int = 0  # 0: all tokens
     stop: tuple[str, ...] = ()  # text is cut before the first of these
     prefix: str = ""  # few-shot examples before the prompt
     prompt: str = "{question}"  # form of the prompt
-    batch_rows: int = 256  # sequences side by side
+    batch_rows: int = 256  # sequences side by side; halved where memory does not hold them
+    topics_at_once: int = 32  # topics whose prompts are batched together; finished and kept together too
 
 
 @dataclass(frozen=True)
@@ -97,26 +100,37 @@ class VerifierSettings:
 @dataclass(frozen=True)
 class QuestionsSettings:
     backend: str  # grammar | llm | rules
-    model: str = ""
+    model: str = ""  # the service's model, for `llm`
+    temperature: float = 0.0  # for `llm`
+    max_tokens: int = 96  # of a reply, for `llm`
+    context: int = 0  # facts of the same response, before this one, that are shown with it, for `llm`
 
 
 @dataclass(frozen=True)
 class EntitiesSettings:
     enabled: bool = False
     backend: str = "grammar"  # grammar | spacy
+    spans: str = "entities"  # what is resampled, for `spacy`: entities | noun_chunks | both
+    model: str = "spacy/en_core_web_sm"  # folder of a spaCy model below <data-dir>; where it is not there, rules find the spans
     n: int = 20  # samples per entity
-    top_p: float = 1.0
     temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
 
 
 @dataclass(frozen=True)
 class EquivalenceSettings:
     backend: str = "words"  # words | suffix | llm
+    model: str = ""  # the service's model, for `llm`
+    temperature: float = 0.0  # for `llm`
+    max_tokens: int = 8  # of a reply, for `llm`
 
 
 @dataclass(frozen=True)
 class RewardsSettings:
     max_missing: int = 0  # topics that may lack an input file
+    detail_weight: float = 0.3  # of log(1 + supported facts) in factscore_detail_avg
+    module: str = ""  # Python file below <data-dir> with rewards of one's own
 
 
 @dataclass(frozen=True)
@@ -211,6 +225,7 @@ class Definition:
     world: WorldSettings | None = None
     knowledge: KnowledgeSettings | None = None
     llm: LlmSettings = field(default_factory=LlmSettings)
+    completions: LlmSettings | None = None  # the server of the `openai` samplers, where it is another than [llm]
     responses: SamplingSettings | None = None
     facts: FactsSettings | None = None
     retrieval: RetrievalSettings | None = None

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from volume.errors import UsageError, suggest
-from volume.evidence import evidence_files, grammar_files, model_folder, scoring_settings
+from volume.evidence import evidence_files, grammar_files, model_folder, scoring_settings, span_files
 from volume.paths import DatasetPaths
-from volume.settings import Definition
+from volume.settings import Definition, SamplingSettings
 
 # Make targets, in the order in which they run.
 STAGES = ("data", "factscore", "questions", "answers", "entities", "rewards", "train", "eval", "report")
@@ -110,7 +110,15 @@ def asks_service(step: Step, definition: Definition) -> bool:
         sections = (definition.facts, definition.verifier)
     elif step.module == "factscoring.rejudge":
         sections = (definition.judges[step.args[-1]],)
-    return any(section is not None and section.backend == "llm" for section in sections)
+    elif step.module == "confscoring.responses" and "--run" not in step.args:  # a run's own policy is a folder
+        sections = (definition.responses,)
+    elif step.module == "confscoring.questions":
+        sections = (definition.questions,)
+    elif step.module in ("confscoring.answers", "confscoring.entities"):
+        sections = (definition.answers,)
+    elif step.module == "confscoring.rewards":
+        sections = (definition.equivalence,)
+    return any(section is not None and section.backend in ("llm", "openai") for section in sections)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -128,11 +136,14 @@ def _add_world(add: Callable[[Step], None], paths: DatasetPaths) -> None:
 def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path, split: str) -> None:
     args = ("--split", split)
     questions = paths.questions(split)
-    model = definition.responses.model if definition.responses else ""
-    base = lambda: _files(model_folder(definition, paths, data_dir, model)) if model else []  # noqa: E731
+
+    def sampled(settings: SamplingSettings | None) -> list[Path]:
+        """The files of the model that a stage samples from; none where a server has it."""
+        return _files(model_folder(definition, paths, data_dir, settings.model)) if settings and settings.backend == "transformers" else []
+
     add(Step(
         f"responses-{split}", "data", "csenv", "confscoring.responses", args, ("world", "pretrain"), ("responses", "models", "seed", "name"),
-        lambda: [questions, *base()], split, item_outputs=lambda topic: [paths.responses(topic)],
+        lambda: [questions, *sampled(definition.responses)], split, item_outputs=lambda topic: [paths.responses(topic)],
     ))
     add(Step(
         f"factscore-{split}", "factscore", "fsenv", "factscoring.factscore", args, ("world", f"responses-{split}"),
@@ -147,19 +158,19 @@ def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: Dat
     sampler = sampler_name(definition) if definition.answers else ""
     add(Step(
         f"answers-{split}", "answers", "csenv", "confscoring.answers", args, ("pretrain", f"questions-{split}"), ("answers", "models", "seed", "name"),
-        lambda: [questions, *base()], split,
+        lambda: [questions, *sampled(definition.answers)], split,
         item_inputs=lambda topic: [paths.atomic_qs(topic)], item_outputs=lambda topic: [paths.samples(sampler, topic)],
     ))
     if definition.entities.enabled:
         add(Step(
             f"entities-{split}", "entities", "csenv", "confscoring.entities", args, ("pretrain", f"responses-{split}"),
-            ("entities", "answers", "models", "seed", "name"), lambda: [questions, *grammar_files(definition, paths), *base()], split,
+            ("entities", "answers", "models", "seed", "name"), lambda: [questions, *span_files(definition, paths, data_dir), *sampled(definition.answers)], split,
             item_inputs=lambda topic: [paths.responses(topic)], item_outputs=lambda topic: [paths.ne_samples(sampler, topic)],
         ))
     add(Step(
         f"rewards-{split}", "rewards", "csenv", "confscoring.rewards", args,
         (f"answers-{split}", f"entities-{split}"), ("rewards", "equivalence", "answers", "facts", "entities", "seed", "name"),
-        lambda: [questions, *grammar_files(definition, paths), *(
+        lambda: [questions, *grammar_files(definition, paths), *([data_dir / definition.rewards.module] if definition.rewards.module else []), *(
             path for topic in topic_names(questions) for path in (
                 paths.responses(topic), paths.factscore(topic), paths.atomic_qs(topic), paths.samples(sampler, topic),
                 *([paths.ne_samples(sampler, topic)] if definition.entities.enabled else []),
