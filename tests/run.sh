@@ -24,8 +24,9 @@ venv_python() { # ENV: the path of its Python
 if [ "${1:-}" = bench ]; then
     shift
     for bench in "$root"/tests/bench/bench_*.py; do
+        env=$(grep -o -m 1 "\.envs/[a-z]*" "$bench" || echo .envs/fsenv) # each says at its top where it runs
         echo "== $(basename "$bench" .py)"
-        ENGINE=venv DATA="$scratch" PYTHONDONTWRITEBYTECODE=1 "$python" "$root/docker/engine.py" run fsenv -- python "$bench" "$@" || exit 1
+        ENGINE=venv DATA="$scratch" PYTHONDONTWRITEBYTECODE=1 "$python" "$root/docker/engine.py" run "${env#.envs/}" -- python "$bench" "$@" || exit 1
     done
     exit
 fi

@@ -97,6 +97,7 @@ def measure(way: str, folder: Path, dtype: str, number: int) -> dict[str, float]
     counter = count_tokens(model)
     how = settings(stop=way != "endless")
     asked = questions(number)
+    sum(float(weight.sum()) for weight in model.parameters())  # brings them into memory, or a file's pages would count for the first way that reads them
     before = torch.cuda.memory_allocated() if cuda else _memory()
     if cuda:
         torch.cuda.reset_peak_memory_stats()

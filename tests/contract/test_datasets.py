@@ -46,11 +46,13 @@ def test_values_that_contradict_each_other_are_faults(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'description = "x"\nsplits = ["train"]\n[answers]\nmodel = "nobody"\nn = 20\nmax_new_tokens = 5\n'
+        '[rewards]\nmodule = "/mine.py"\n[entities]\nmodel = "../en"\n[models.m]\npath = "m"\ndevice_map = "all"\n'
         '[facts]\nbackend = "magic"\n[runs.a]\nlabel = "A"\n[runs."a.b"]\nlabel = "B"\nreward = "random"\n[eval]\nsplit = "test"\n'
     )
     with pytest.raises(UsageError) as caught:
         load_definition(str(path))
-    for part in ("answers.model = 'nobody'", "facts.backend = 'magic'", "runs.a.reward: missing", "runs.a.b: expected letters", "eval.split = 'test'"):
+    for part in ("answers.model = 'nobody'", "facts.backend = 'magic'", "runs.a.reward: missing", "runs.a.b: expected letters", "eval.split = 'test'",
+                 "rewards.module = '/mine.py'", "entities.model = '../en'", "models.m.device_map = 'all'"):  # fmt: skip
         assert part in str(caught.value)
 
 

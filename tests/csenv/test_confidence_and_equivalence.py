@@ -1,47 +1,45 @@
-"""Confidence scores and equivalence classes: hand-worked numbers, and the public code's own figures."""
+"""Confidence scores from classes, and the equivalence `words`: hand-worked numbers."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
-from pathlib import Path
 
 import pytest
 
 from confscoring import confidence
-from confscoring.equivalence import class_counts, class_key, word_key
-from confscoring.rewards import answer_rewards, confidences, count_pairs
-from volume.errors import UsageError
+from confscoring.equivalence import AnswerClasses, AnswerGroup, WordsEquivalence, word_key
 
-GOLDEN = Path(os.environ.get("UPSTREAM_GOLDEN") or Path(__file__).resolve().parents[1] / "fixtures" / "upstream.json")
+
+def classes(answers: list[str] | tuple[str, ...], claimed: str | None = None) -> AnswerClasses:
+    (found,) = WordsEquivalence().classify([AnswerGroup("Which?", tuple(answers), claimed)])
+    assert isinstance(found, AnswerClasses)
+    return found
 
 
 def test_hand_worked_scores() -> None:
-    masses = [0.5, 0.25, 0.25]
-    assert confidence.max_confidence(masses) == 0.5
-    assert confidence.expected_confidence(masses) == 0.375
-    assert confidence.negative_entropy(masses) == pytest.approx(0.5 * math.log(0.5) + 0.5 * math.log(0.25))
-    assert confidence.claim_confidence({("a",): 0.75, ("b",): 0.25}, ("b",)) == 0.25
-    assert confidence.claim_confidence({("a",): 1.0}, ("z",)) == 0.0
+    scores = confidence.score_classes([2, 1, 1], 1)
+    assert (scores.max_conf, scores.exp_conf, scores.samp_conf) == (0.5, 0.375, 0.25)
+    assert scores.neg_ent == pytest.approx(0.5 * math.log(0.5) + 0.5 * math.log(0.25), abs=1e-15)
+    assert confidence.score_classes([4], None) == confidence.Confidence(0.0, 1.0, 1.0, None)
+    assert confidence.score_classes([3, 1], 0).samp_conf == 0.0
 
 
-def test_scores_equal_those_of_the_upstream_code() -> None:
-    cases = json.loads(GOLDEN.read_text())["confidence"]
-    assert len(cases) >= 100
-    for case in cases:
-        masses = list(case["classes"].values())
-        assert confidence.negative_entropy(masses) == pytest.approx(case["neg_ent"], abs=1e-12)
-        assert confidence.max_confidence(masses) == pytest.approx(case["max_conf"], abs=1e-12)
-        assert confidence.expected_confidence(masses) == pytest.approx(case["exp_conf"], abs=1e-12)
+def test_as_many_classes_as_answers_have_the_least_negative_entropy() -> None:
+    assert confidence.score_classes([1] * 20, None).neg_ent == pytest.approx(confidence.least_negative_entropy(20), abs=1e-15)
+    assert str(confidence.least_negative_entropy(1)) == "0.0"  # and not -0.0, which JSON would show
 
 
 def test_equal_masses_give_equal_scores_in_every_order() -> None:
     masses = [0.1, 0.2, 0.3, 0.15, 0.25]
+    assert len({sum(order) for order in itertools.permutations(masses)}) > 1  # plain sums do not
     assert len({confidence.expected_confidence(order) for order in itertools.permutations(masses)}) == 1
     assert len({confidence.negative_entropy(order) for order in itertools.permutations(masses)}) == 1
     assert len({confidence.mean_or_none(order) for order in itertools.permutations(masses)}) == 1
+
+
+def test_the_mean_of_nothing_is_nothing() -> None:
+    assert confidence.mean_or_none([]) is None
 
 
 @pytest.mark.parametrize(
@@ -49,51 +47,66 @@ def test_equal_masses_give_equal_scores_in_every_order() -> None:
     [
         ("The Beatles", "beatles.", True),
         ("in Paris, France", "Paris France", True),
+        ("law professor", "professor of law", True),
         ("male", "female", False),  # the public code's suffix rule calls these equal
         ("7", "1947", False),
         ("3.5", "3 5", False),
         ("1,000", "1000", True),
+        ("1,000", "1.000", False),
+        ("1990-1995", "19901995", False),
+        ("1990-1995", "1990 to 1995.", True),
+        ("U.S.", "u.s", True),
+        ("U.S.", "us", False),  # the same words, not the same meaning: `llm` is for that
+        ("no one knows", "no", False),
         ("the", "of", False),  # nothing but stop words: they are what is left to compare
         ("", "Paris", False),
-        ("", " ", True),
+        ("…", " ", True),
     ],
 )
 def test_two_answers_are_equivalent_when_their_words_are(left: str, right: str, same: bool) -> None:
     assert (word_key(left) == word_key(right)) is same
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("Zürich", "ZU\u0308RICH", True),  # one code point or two
+        ("Straße", "STRASSE", True),
+        ("Łódź", "łódź.", True),
+        ("resume", "résumé", False),
+        ("Москва", "в Москва", False),  # stop words are those of English
+        ("ΑΘΗΝΑΣ", "αθηνας", True),
+        ("東京都", "東京都。", True),
+        ("東京", "東京都", False),
+        ("２０００年", "2000年", True),  # full-width digits
+        ("レオナルド・ダ・ヴィンチ", "ダ・ヴィンチ レオナルド", True),
+        ("की", "का", False),  # Hindi: they differ in their vowel signs alone
+        ("हिन्दी", "हिन्दी!", True),
+        ("می\u200cخواهم", "میخواهم", True),  # Persian, with and without a joiner
+        ("القاهرة", "القاهرة،", True),
+        ("กรุงเทพ", "กรุงเทพ.", True),
+        ("☃", "", True),  # no word at all
+    ],
+)
+def test_words_of_other_scripts_are_words(left: str, right: str, same: bool) -> None:
+    assert (word_key(left) == word_key(right)) is same
+
+
 def test_classes_do_not_depend_on_the_order_of_the_answers() -> None:
-    answers = ["Paris", "", "London", "paris", "Paris."]
-    for order in itertools.permutations(answers):
-        assert class_counts(order, word_key) == {("paris",): 3, (): 1, ("london",): 1}
+    answers = ["Paris", "", "London", "paris", "Paris.", "..."]
+    assert {classes(order, "PARIS") for order in itertools.permutations(answers)} == {AnswerClasses((3, 1, 1, 1), 3)}
 
 
-def test_other_backends_are_not_available_yet() -> None:
-    with pytest.raises(UsageError, match="equivalence.backend = 'suffix' is not available yet"):
-        class_key("suffix")
+def test_an_empty_answer_agrees_with_nothing_not_even_with_another_one() -> None:
+    assert classes(["", " ", "?", "Melby"]) == AnswerClasses((1, 1, 1, 1), None)
+    assert classes(["", ""], "") == AnswerClasses((1, 1), 0)
+    silent = confidence.score_classes(classes([""] * 20, "Melby").sizes, 0)
+    assert (silent.max_conf, silent.exp_conf, silent.samp_conf) == (0.05, pytest.approx(0.05, abs=1e-15), 0.0)
 
 
 def test_claim_confidence_looks_at_the_claim_and_the_others_do_not() -> None:
     answers = ["Melby"] * 15 + ["Ilby"] * 5
-    right, wrong = confidences(answers, word_key, "Melby"), confidences(answers, word_key, "Ilby")
-    assert (right["samp_conf"], wrong["samp_conf"]) == (0.75, 0.25)
-    assert right["max_conf"] == wrong["max_conf"] == 0.75
-    assert right["exp_conf"] == wrong["exp_conf"] == 0.625
-
-
-def test_a_response_is_scored_by_the_mean_over_its_facts_and_unreadable_ones_count_as_no_confidence() -> None:
-    row = {"topic": "Ada", "generation": "", "score": None, "init_score": None, "respond_ratio": 1.0, "num_facts_per_response": 2, "decisions": [[
-        {"atom": "a", "is_supported": True, "atomic_question": "q", "claim_answer": "x"},
-        {"atom": "b", "is_supported": False, "atomic_question": None, "claim_answer": None},
-    ]]}  # fmt: skip
-    scores = answer_rewards(row, {"q": ["x", "x", "x", "y"]}, word_key, 4)
-    assert scores["aq_max_conf_avg"] == 0.375 and scores["aq_samp_conf_avg"] == 0.375
-    assert scores["aq_exp_conf_avg"] == 0.3125
-    assert scores["aq_neg_ent_avg"] == pytest.approx((0.75 * math.log(0.75) + 0.25 * math.log(0.25) - math.log(4)) / 2)
-    empty = answer_rewards({**row, "decisions": [[]]}, {}, word_key, 4)
-    assert set(empty.values()) == {None}
-
-
-def test_pairs_are_counted_strictly_and_noise_makes_ties() -> None:
-    rewards = {"Ada": {"q": {"responses": ["a", "b", "c", "d"], "x": [0.5, 0.5 + 1e-16, 0.7, None], "y": [0.1, 0.2, 0.3, 0.1 + 0.2]}}}
-    assert count_pairs(rewards) == {"x": (2, 1, 1), "y": (5, 1, 0)}
+    right, wrong, other = (confidence.score_classes(found.sizes, found.claimed) for found in (classes(answers, claim) for claim in ("Melby", "ilby", "Oslo")))
+    assert (right.samp_conf, wrong.samp_conf, other.samp_conf) == (0.75, 0.25, 0.0)
+    assert right.max_conf == wrong.max_conf == other.max_conf == 0.75
+    assert right.exp_conf == wrong.exp_conf == other.exp_conf == 0.625

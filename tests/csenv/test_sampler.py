@@ -122,6 +122,29 @@ def test_margins_are_kept(sampler: Sampler) -> None:
     assert all(0 <= sample.margin < 1 for row in sampler.sample(PROMPTS, settings()) for sample in row)
 
 
+def test_a_model_with_tied_embeddings_loads_and_one_that_lacks_weights_does_not(tmp_path: Path) -> None:
+    """Transformers 5 writes neither tied heads nor rotary tables; 4.29 lists both as missing."""
+    from safetensors.torch import load_file, save_file
+
+    for name, tied in (("tied", True), ("apart", False)):
+        folder = make_llama(tmp_path / name)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": tied}))
+        weights = next(folder.glob("*.safetensors"), None)
+        if weights is None:  # 4.29 writes a .bin
+            kept = torch.load(folder / "pytorch_model.bin")
+            (folder / "pytorch_model.bin").unlink()
+        else:
+            kept = load_file(weights)
+            weights.unlink()
+        save_file({key: value.clone() for key, value in kept.items() if key != "lm_head.weight" and "inv_freq" not in key}, folder / "model.safetensors", {"format": "pt"})
+        if tied:
+            assert Sampler(folder, "float32", 0, "toy").sample([Prompt("a", "Where")], settings(n=2))
+        else:
+            with pytest.raises(UsageError, match="lacks weights of its architecture .1, first lm_head.weight"):
+                Sampler(folder, "float32", 0, "toy")
+
+
 def test_a_folder_without_a_model_is_named(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UsageError, match="holds no model"):
         Sampler(tmp_path, "float32", 0, "toy")

@@ -1,4 +1,4 @@
-"""Questions, entities and the rewards file, through the stages' own functions and commands."""
+"""Questions and entities, through the stages' own functions and commands."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from confscoring import questions, rewards
+from confscoring import questions
 from confscoring.entities import EntityFinder, numbered
 from confscoring.question_grammar import QuestionGrammar
 from confscoring.synthetic.grammar import build_grammar
 from confscoring.synthetic.people import create_people
 from volume.files import write_json
 from volume.settings import WorldSettings
-from volume.stage import run_topics, run_whole
+from volume.stage import run_topics
 
 
 @pytest.fixture
@@ -45,36 +45,12 @@ def call(volume: Path) -> list[str]:
     return ["--dataset", "synth", "--data-dir", str(volume), "--split", "train"]
 
 
-def test_facts_get_questions_that_carry_the_claims_answer_and_the_rewards_follow(volume: Path) -> None:
+def test_facts_get_questions_that_carry_the_claims_answer(volume: Path) -> None:
     root = volume / "dataset_synth"
     assert run_topics("questions", questions.prepare, argv=call(volume)) == 0
     decision = json.loads((root / "atomic_qs" / "Ada Beck_aqs.json").read_text())[0]["decisions"][0][0]
     assert decision["atomic_question"] == "Which town does Ada Beck live in?"
     assert decision["claim_answer"] == "Melby" and decision["is_supported"] is True
-    assert run_whole("rewards", rewards.produce, argv=call(volume)) == 0
-    columns = json.loads((root / "rewards" / "rewards_train_2.json").read_text())["Ada Beck"]["Q?"]
-    assert columns["responses"] == ["one", "two"]
-    assert columns["factscore_avg"] == [1.0, None]
-    assert columns["aq_max_conf_avg"] == [0.75, None] and columns["aq_samp_conf_avg"] == [0.75, None]
-    assert columns["aq_exp_conf_avg"] == [0.625, None]
-    assert len(set(columns["random"])) == 2
-    assert (root / "rewards" / "pairs_count_train_2.txt").read_text().splitlines()[-1] == "random:\t2"
-
-
-def test_rewards_refuse_to_leave_a_topic_out_unless_told(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_topics("questions", questions.prepare, argv=call(volume))
-    (volume / "dataset_synth" / "atomic_qs_samples" / "base_20samples" / "Bo Crest_samples.json").unlink()
-    assert run_whole("rewards", rewards.produce, argv=call(volume)) == 1
-    error = capsys.readouterr().err
-    assert "1 of 2 topics of 'train' cannot be scored" in error and "rewards.max_missing = 1" in error
-    assert not (volume / "dataset_synth" / "rewards").exists()
-
-
-def test_files_that_do_not_fit_together_are_an_error(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_topics("questions", questions.prepare, argv=call(volume))
-    write_json(volume / "dataset_synth" / "responses" / "Bo Crest_generations.json", {"Q?": {"responses": ["one"]}})
-    assert run_whole("rewards", rewards.produce, argv=call(volume)) == 1
-    assert "Bo Crest has 1 responses, 2 scored ones" in capsys.readouterr().err
 
 
 def test_an_unreadable_or_foreign_sentence_gets_no_question(volume: Path) -> None:

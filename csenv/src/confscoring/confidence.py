@@ -9,12 +9,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The four scores of one question; ``samp_conf`` is None where no answer was claimed."""
+
+    neg_ent: float
+    max_conf: float
+    exp_conf: float
+    samp_conf: float | None
+
+
+def score_classes(sizes: Sequence[int], claimed: int | None) -> Confidence:
+    """Return the confidence scores of answers that were sorted into classes.
+
+    Args:
+        sizes: Answers in each class, at least one class.
+        claimed: Answers that agree with the claimed one; None where none was claimed.
+    """
+    total = sum(sizes)
+    shares = [size / total for size in sizes]
+    return Confidence(negative_entropy(shares), max_confidence(shares), expected_confidence(shares), None if claimed is None else claimed / total)
 
 
 def negative_entropy(masses: Sequence[float]) -> float:
     """Return sum p ln p over the classes, in nats; 0 is certainty. Masses are normalised, as scipy.stats.entropy does."""
     total = math.fsum(masses)
     return math.fsum(mass / total * math.log(mass / total) for mass in masses if mass > 0)
+
+
+def least_negative_entropy(samples: int) -> float:
+    """Return -ln n: the negative entropy of n answers that all differ, the least that n answers can have."""
+    return 0.0 - math.log(samples)
 
 
 def max_confidence(masses: Sequence[float]) -> float:
@@ -25,11 +53,6 @@ def max_confidence(masses: Sequence[float]) -> float:
 def expected_confidence(masses: Sequence[float]) -> float:
     """Return sum p^2: the chance that another sample agrees with a sampled answer (FactTune-EC of the conference version)."""
     return math.fsum(mass * mass for mass in masses)
-
-
-def claim_confidence(masses: dict[tuple[str, ...], float], claimed: tuple[str, ...]) -> float:
-    """Return the share of answers in the class of the claim's own answer."""
-    return masses.get(claimed, 0.0)
 
 
 def mean_or_none(values: Sequence[float]) -> float | None:

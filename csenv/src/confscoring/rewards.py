@@ -2,158 +2,179 @@
 
     python -m confscoring.rewards --dataset synth --data-dir data --split train
 
-Reads: responses, factscore outputs, atomic questions and sampled answers of the split (and entity samples where they are
-switched on). Writes: rewards/rewards_{split}_{n}.json and rewards/pairs_count_{split}_{n}.txt.
+Reads: responses, atomic questions and sampled answers of the split, entity samples where they are enabled, the file of one's
+own rewards where there is one; for the equivalence `llm` the recorded calls.
+Writes: rewards/rewards_{split}_{n}.json; rewards/pairs_count_{split}_{n}.txt, a line for every reward; and
+rewards/confidences_{split}_{n}.jsonl, a line for every fact with its four confidence scores.
 
-The file keeps every response in its place; one without facts has null for a reward and takes part in no pair.
+The rewards file keeps every response in its place; one without facts has null for a reward and takes part in no pair.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from confscoring import confidence
-from confscoring.draws import uniforms
-from confscoring.entities import numbered
-from confscoring.equivalence import Key, class_counts, class_key
+from confscoring.equivalence import AnswerClasses, Equivalence, WordsEquivalence
+from confscoring.equivalence_llm import LlmEquivalence
+from confscoring.equivalence_suffix import SuffixEquivalence
+from confscoring.reward_functions import ResponseFacts, Reward, known_rewards
+from confscoring.reward_inputs import ScoredText, describe, read_topic
+from confscoring.reward_module import load_rewards
 from volume.context import Context
-from volume.errors import RecordError, UsageError, VolumeError
+from volume.errors import ItemError, RecordError, UsageError, VolumeError
 from volume.files import write_text
-from volume.records import AnswerSamples, EntitySamples, Generations, Rewards, ScoredResponse, ScoredResponses, Topic, load, save
+from volume.llm import Client
+from volume.records import Rewards, save
+from volume.requirements import read_key
+from volume.settings import RewardsSettings
 from volume.stage import run_whole
-from volume.steps import sampler_name
 
 DIGITS = 12  # rewards closer than this are equal: floating-point noise makes no preference
 
 
 def produce(ctx: Context) -> list[Path]:
-    """Score every topic of the split; write the rewards and the pair counts."""
-    if ctx.split is None:
-        raise UsageError("rewards needs --split.")
-    key = class_key(ctx.definition.equivalence.backend)
-    rewards: Rewards = {}
-    missing: dict[str, str] = {}
-    for topic in ctx.topics:
-        try:
-            rewards[topic["topic"]] = topic_rewards(ctx, topic, key)
-        except (UsageError, RecordError) as error:
-            missing[topic["topic"]] = str(error)
-    if len(missing) > ctx.definition.rewards.max_missing or not rewards:
-        shown = "\n  ".join(f"{name}: {why}" for name, why in itertools.islice(missing.items(), 5))
-        raise VolumeError(
-            f"{len(missing)} of {len(ctx.topics)} topics of '{ctx.split}' cannot be scored:\n  {shown}\nRun the earlier stages again, or allow it "
-            f"with rewards.max_missing = {len(missing)} in the definition."
-        )
-    path = ctx.paths.rewards(ctx.split, len(rewards))
-    save(path, rewards, Rewards)
-    pairs = count_pairs(rewards)
-    counts = ctx.paths.pairs_count(ctx.split, len(rewards))
-    write_text(counts, "".join(f"{name}:\t{number}\n" for name, (number, _, _) in pairs.items()))
-    ctx.count("topics", len(rewards))
-    ctx.count("missing", len(missing))
-    ctx.count("responses", sum(len(row["responses"]) for questions in rewards.values() for row in questions.values()))
-    ctx.note("missing", missing)
-    ctx.note("pairs", {name: {"pairs": number, "ties": ties, "without_reward": null} for name, (number, ties, null) in pairs.items()})
-    return [path, counts]
-
-
-def topic_rewards(ctx: Context, topic: Topic, key: Key) -> dict[str, dict[str, list[Any]]]:
-    """Return {question: {"responses": […], reward: [number or None per response]}} of one topic.
+    """Score every topic of the split; write the rewards, the confidence of every fact and the pair counts.
 
     Raises:
-        UsageError: A file of the topic is missing.
-        RecordError: The files do not fit together.
+        UsageError: A section of the definition is missing, or a reward of one's own is faulty.
+        VolumeError: More topics cannot be scored than rewards.max_missing allows.
     """
-    name = topic["topic"]
-    sampler = sampler_name(ctx.definition)
-    generations: Generations = load(ctx.paths.responses(name), Generations)
-    rows: ScoredResponses = load(ctx.paths.atomic_qs(name), ScoredResponses)
-    samples: AnswerSamples = load(ctx.paths.samples(sampler, name), AnswerSamples)
-    n_responses = sum(len(generation["responses"]) for generation in generations.values())
-    if not len(rows) == len(samples["samples"]) == n_responses:
-        raise RecordError(
-            f"{name} has {n_responses} responses, {len(rows)} scored ones and {len(samples['samples'])} with answers. Run the stages again (`make plan`)."
-        )
-    entities: EntitySamples = load(ctx.paths.ne_samples(sampler, name), EntitySamples) if ctx.definition.entities.enabled else {}
+    if ctx.split is None:
+        raise UsageError("rewards needs --split.")
+    if ctx.definition.answers is None:
+        raise UsageError(f"dataset '{ctx.definition.name}' lacks [answers]: its confidence rewards need sampled answers. bio.toml shows the section.")
+    functions = choose_rewards(ctx)
+    missing: dict[str, str] = {}
+    texts: dict[str, list[ScoredText]] = {}
+    for name in dict.fromkeys(topic["topic"] for topic in ctx.topics):
+        try:
+            texts[name] = read_topic(ctx, name)
+        except (UsageError, RecordError) as error:
+            missing[name] = str(error)
+    _refuse_missing(ctx, missing)  # before a service is paid for the rest
+    responses = _classify(ctx, texts, missing)
+    _refuse_missing(ctx, missing)
+    return _write(ctx, ctx.split, responses, functions, missing)
+
+
+def _write(
+    ctx: Context, split: str, responses: Mapping[str, list[ResponseFacts]], functions: Mapping[str, Reward], missing: Mapping[str, str]
+) -> list[Path]:
+    """Write the three files; count what they hold for the manifest."""
+    rewards = {name: reward_responses(own, functions, ctx.definition.rewards) for name, own in responses.items()}
+    pairs = count_pairs(rewards)
+    path, counts = ctx.paths.rewards(split, len(rewards)), ctx.paths.pairs_count(split, len(rewards))
+    confidences = path.with_name(f"confidences_{split}_{len(rewards)}.jsonl")
+    save(path, rewards, Rewards)
+    write_text(confidences, "".join(line for own in responses.values() for response in own for line in confidence_lines(response)))
+    write_text(counts, "".join(f"{name}:\t{number}\n" for name, (number, _, _) in pairs.items()))
+    facts = [fact for own in responses.values() for response in own for fact in response.facts]
+    ctx.count("topics", len(rewards))
+    ctx.count("missing", len(missing))
+    ctx.count("responses", sum(map(len, responses.values())))
+    ctx.count("facts", len(facts))
+    ctx.count("without_question", sum(fact.question is None for fact in facts))
+    ctx.count("without_answers", sum(fact.question is not None and not fact.answers for fact in facts))
+    ctx.note("missing", dict(missing))
+    ctx.note("pairs", {name: {"pairs": number, "ties": ties, "without_reward": null} for name, (number, ties, null) in pairs.items()})
+    return [path, counts, confidences]
+
+
+def choose_rewards(ctx: Context) -> dict[str, Reward]:
+    """Return the rewards of a dataset by their names: those that come with the project, then its own."""
+    known = known_rewards(ctx.definition.entities.enabled)
+    module = ctx.definition.rewards.module
+    return known | load_rewards(ctx.data_dir / module, {"responses", *known_rewards(True)}) if module else known
+
+
+def _refuse_missing(ctx: Context, missing: Mapping[str, str]) -> None:
+    topics = len({topic["topic"] for topic in ctx.topics})
+    if len(missing) <= ctx.definition.rewards.max_missing and len(missing) < topics:
+        return
+    shown = "\n  ".join(f"{name}: {why}" for name, why in itertools.islice(missing.items(), 5))
+    raise VolumeError(
+        f"{len(missing)} of {topics} topics of '{ctx.split}' cannot be scored:\n  {shown}\nRun what failed again (`make plan` says what), or allow it "
+        f"with rewards.max_missing = {len(missing)} in the definition."
+    )
+
+
+def _classify(ctx: Context, texts: Mapping[str, list[ScoredText]], missing: dict[str, str]) -> dict[str, list[ResponseFacts]]:
+    """Return the responses of each topic with their answers classified; of a topic for which that failed, the reason goes to ``missing``."""
     assert ctx.definition.answers is not None
+    groups = list(dict.fromkeys(group for items in texts.values() for item in items for group in item.answer_groups()))
+    with open_equivalence(ctx) as equivalence:
+        ctx.note("equivalence", equivalence.identity())
+        found = dict(zip(groups, equivalence.classify(groups), strict=True))
+    failed = {group: str(result) for group, result in found.items() if isinstance(result, ItemError)}
+    classes = {group: result for group, result in found.items() if isinstance(result, AnswerClasses)}
+    ctx.count("undecided", sum(result.undecided for result in classes.values()))
+    responses: dict[str, list[ResponseFacts]] = {}
+    for name, items in texts.items():
+        faults = [failed[group] for item in items for group in item.answer_groups() if group in failed]
+        if faults:
+            missing[name] = faults[0]
+        else:
+            responses[name] = [describe(item, classes, ctx.definition.answers.n) for item in items]
+    return responses
+
+
+@contextlib.contextmanager
+def open_equivalence(ctx: Context) -> Iterator[Equivalence]:
+    """Yield the definition's equivalence; only `llm` opens the recorded calls, and what it asked goes into the manifest."""
+    settings = ctx.definition.equivalence
+    if settings.backend != "llm":
+        yield WordsEquivalence() if settings.backend == "words" else SuffixEquivalence()
+        return
+    store, definition = ctx.data_dir / "llm_calls.sqlite", ctx.definition
+    with Client(store, definition.llm, ctx.llm_mode, dataset=definition.name, max_cost=ctx.max_cost, key=read_key(), log=ctx.log) as client:
+        yield LlmEquivalence(client, settings)
+        usage = client.usage
+        ctx.note("calls", {
+            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
+        })  # fmt: skip
+
+
+def reward_responses(
+    responses: list[ResponseFacts], functions: Mapping[str, Reward], settings: RewardsSettings
+) -> dict[str, dict[str, list[Any]]]:
+    """Return {question: {"responses": […], reward: [number or None per response]}} of one topic's responses."""
     result: dict[str, dict[str, list[Any]]] = {}
-    place = 0
-    for question, generation in generations.items():
-        columns: dict[str, list[Any]] = {"responses": list(generation["responses"])}
-        keys = numbered(generation["responses"])
-        for index, response_key in enumerate(keys):
-            row, answers = rows[place], samples["samples"][place]
-            draw = uniforms(ctx.definition.seed, ctx.definition.name, f"random reward/{question}/{name}", index, 1)
-            values: dict[str, float | None] = {"factscore_avg": row["init_score"], "factscore_lp_avg": row["score"]}
-            values |= answer_rewards(row, answers, key, ctx.definition.answers.n)
-            values["random"] = float(draw[0])
-            if ctx.definition.entities.enabled:
-                values |= entity_rewards(list(entities.get(question, {}).get(response_key, {}).values()), key)
-            for reward, value in values.items():
-                columns.setdefault(reward, []).append(value)
-            place += 1
-        result[question] = columns
+    for response in responses:
+        columns = result.setdefault(response.question, {"responses": [], **{name: [] for name in functions}})
+        columns["responses"].append(response.text)
+        for name, function in functions.items():
+            columns[name].append(function(response, settings))
     return result
 
 
-def answer_rewards(row: ScoredResponse, answers: dict[str, list[str]], key: Key, n_samples: int) -> dict[str, float | None]:
-    """Return the confidence rewards of a response: means over its atomic facts.
-
-    A fact without a question (a sentence that the grammar cannot read, or that is about somebody else) has no confidence: 0,
-    and for the entropy the worst value that ``n_samples`` answers can give, -ln n. Else what cannot be read would be safe.
-
-    Args:
-        row: The response with its decisions and their questions.
-        answers: {question: sampled answers}.
-        key: Names an answer's class.
-        n_samples: Answers per question.
-    """
-    columns: dict[str, list[float]] = {"neg_ent": [], "max_conf": [], "exp_conf": [], "samp_conf": []}
-    for decision in (decision for group in row["decisions"] for decision in group or []):
-        question = decision.get("atomic_question")
-        drawn = answers.get(question) if question else None
-        if not drawn:
-            scores = {"neg_ent": -math.log(n_samples), "max_conf": 0.0, "exp_conf": 0.0, "samp_conf": 0.0}
-        else:
-            scores = confidences(drawn, key, decision.get("claim_answer"))
-        for name, column in columns.items():
-            column.append(scores[name])
-    return {f"aq_{name}_avg": confidence.mean_or_none(column) for name, column in columns.items()}
-
-
-def entity_rewards(samples: Sequence[list[str]], key: Key) -> dict[str, float | None]:
-    """Return the confidence rewards of a response by its resampled entities: means over them."""
-    scored = [confidences(drawn, key, None) for drawn in samples if drawn]
-    return {f"ne_{name}_avg": confidence.mean_or_none([scores[name] for scores in scored]) for name in ("neg_ent", "max_conf", "exp_conf")}
-
-
-def confidences(answers: list[str], key: Key, claimed: str | None) -> dict[str, float]:
-    """Return the four confidence scores of one question."""
-    masses = {name: count / len(answers) for name, count in class_counts(answers, key).items()}
-    shares = list(masses.values())
-    return {
-        "neg_ent": confidence.negative_entropy(shares),
-        "max_conf": confidence.max_confidence(shares),
-        "exp_conf": confidence.expected_confidence(shares),
-        "samp_conf": confidence.claim_confidence(masses, key(claimed)) if claimed else 0.0,
-    }
+def confidence_lines(response: ResponseFacts) -> Iterator[str]:
+    """Yield a JSON line for every fact of a response."""
+    for place, fact in enumerate(response.facts):
+        yield json.dumps({
+            "topic": response.topic, "question": response.question, "response": response.index, "fact": place,
+            "atom": fact.atom, "kind": fact.kind, "attribute": fact.attribute, "value": fact.value, "is_supported": fact.supported,
+            "atomic_question": fact.question, "claim_answer": fact.claimed,
+            "neg_ent": fact.neg_ent, "max_conf": fact.max_conf, "exp_conf": fact.exp_conf, "samp_conf": fact.samp_conf,
+        }, ensure_ascii=False, allow_nan=False) + "\n"  # fmt: skip
 
 
 def count_pairs(rewards: Rewards) -> dict[str, tuple[int, int, int]]:
-    """Return {reward: (pairs with a preference, ties, responses without a reward)}; pairs are within one prompt."""
+    """Return {reward: (pairs with a preference, ties, responses without a reward)}; pairs are within one prompt, at threshold 0."""
     found: dict[str, tuple[int, int, int]] = {}
     for columns in (columns for questions in rewards.values() for columns in questions.values()):
         for name, values in columns.items():
             if name == "responses":
                 continue
             known = [round(value, DIGITS) for value in values if value is not None]
-            ties = sum(left == right for left, right in itertools.combinations(known, 2))
-            pairs, before, null = found.get(name, (0, 0, 0))
-            found[name] = (pairs + math.comb(len(known), 2) - ties, before + ties, null + len(values) - len(known))
+            gaps = [round(left - right, DIGITS) for left, right in itertools.combinations(known, 2)]
+            pairs, ties, null = found.get(name, (0, 0, 0))
+            found[name] = (pairs + sum(gap != 0 for gap in gaps), ties + gaps.count(0), null + len(values) - len(known))
     return found
 
 

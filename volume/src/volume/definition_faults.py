@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 from volume.errors import suggest
 from volume.settings import Definition, SamplingSettings
@@ -48,6 +49,10 @@ def find_faults(definition: Definition) -> list[str]:
     for place, name in named_models(definition).items():
         if name not in definition.models:
             faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
+    for section, key in (("rewards", "module"), ("entities", "model")):
+        path = PurePosixPath(getattr(getattr(definition, section), key))
+        if path.is_absolute() or ".." in path.parts:
+            faults.append(f"{section}.{key} = {str(path)!r}: expected a path below the data volume, without '..'")
     for name, model in definition.models.items():
         if model.device_map not in ("", "auto", "balanced", "sequential"):
             faults.append(f"models.{name}.device_map = {model.device_map!r}: unknown.{suggest(model.device_map, ('auto', 'balanced', 'sequential'))}")
