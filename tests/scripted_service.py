@@ -167,9 +167,12 @@ class ScriptedService:
     def _reply(self, body: Body, first: str, fault: str | None) -> bytes:
         text = None if fault == "null" else self._answer(body)
         chat = "/chat/" in first
-        choice: dict[str, Any] = {"index": 0, "finish_reason": "content_filter" if fault == "null" else "stop"}
-        choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        reply: dict[str, Any] = {"object": "chat.completion" if chat else "text_completion", "model": body["model"], "choices": [choice]}
+        choices = []
+        for index in range(body.get("n", 1)):  # further choices are other texts
+            told = self._answer({**body, "choice": index}) if index and text is not None else text
+            choice = {"message": {"role": "assistant", "content": told}} if chat else {"text": told}
+            choices.append({"index": index, "finish_reason": "content_filter" if fault == "null" else "stop"} | choice)
+        reply: dict[str, Any] = {"object": "chat.completion" if chat else "text_completion", "model": body["model"], "choices": choices}
         if fault != "bare":
             reply["usage"] = {"prompt_tokens": len(prompt_of(body).split()), "completion_tokens": len((text or "").split())}
         return json.dumps(reply).encode()

@@ -3,18 +3,19 @@
     python -m confscoring.answers --dataset synth --data-dir data --split train
 
 Reads: atomic_qs/{topic}_aqs.json and the model of [answers]. Writes: atomic_qs_samples/{sampler}/{topic}_samples.json, one
-dict of questions per response. A question that several responses of a topic raise is asked once.
+dict of questions per response, and the margins of the draws. A question that several responses of a topic raise is asked once.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from confscoring.sampler import Prompt, Sampler
+from confscoring.samplers import note_calls, open_sampler
+from confscoring.sampling import Prompt, Sample, margins_of
 from volume.context import Context
 from volume.errors import ItemError, UsageError
-from volume.evidence import model_folder
 from volume.records import ScoredResponse, ScoredResponses, Topic, load
+from volume.settings import SamplingSettings
 from volume.stage import run_topics
 
 
@@ -25,28 +26,55 @@ def questions_of(row: ScoredResponse) -> list[str]:
 
 
 def prepare(ctx: Context) -> Any:
-    """Load the model; return the work on a group of topics."""
+    """Open the sampler; return the work on a group of topics.
+
+    Raises:
+        UsageError: The definition has no [answers], or the model cannot be used.
+    """
     settings = ctx.definition.answers
-    if settings is None or settings.backend != "transformers":
-        raise UsageError(f"answers.backend = '{settings.backend if settings else None}' is not available yet; available: transformers.")
-    model = ctx.definition.models[settings.model]
-    sampler = Sampler(model_folder(ctx.definition, ctx.paths, ctx.data_dir, settings.model), model.dtype, ctx.definition.seed, ctx.definition.name)
+    if settings is None:
+        raise UsageError(f"dataset '{ctx.definition.name}' lacks [answers]; bio.toml shows the section.")
+    sampler = open_sampler(ctx, settings)
+    given_away = find_given_away([topic["topic"] for topic in ctx.topics], settings.prefix)
+    if given_away:
+        ctx.note("in_prefix", given_away)
+        ctx.log(f"answers.prefix names {len(given_away)} topic(s) and so gives answers away: {', '.join(given_away[:5])}. Take other examples.")
 
     def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
         rows: dict[str, ScoredResponses] = {topic["topic"]: load(ctx.paths.atomic_qs(topic["topic"]), ScoredResponses) for topic in topics}
         asked = list(dict.fromkeys((name, question) for name, responses in rows.items() for row in responses for question in questions_of(row)))
-        prompts = [Prompt(f"answers/{name}/{question}", settings.prompt.format(question=question, topic=name)) for name, question in asked]
+        prompts = [answer_prompt(name, question, settings) for name, question in asked]
         drawn = dict(zip(asked, sampler.sample(prompts, settings), strict=True))
         results: dict[str, list[Any] | ItemError] = {}
         for name, responses in rows.items():
-            samples = [{question: [sample.text for sample in drawn[name, question]] for question in questions_of(row)} for row in responses]
-            own = [sample for (topic, _), group in drawn.items() if topic == name for sample in group]
-            ctx.count("answers", len(own), topic=name)
-            ctx.count("tokens", sum(sample.tokens for sample in own), topic=name)
-            results[name] = [{"samples": samples}]
+            own = {question: samples for (topic, question), samples in drawn.items() if topic == name}
+            found = {question: samples for question, samples in own.items() if not isinstance(samples, ItemError)}
+            failed = next((samples for samples in own.values() if isinstance(samples, ItemError)), None)
+            results[name] = failed or [collect(responses, found)]
+            if failed is None:
+                ctx.count("answers", sum(map(len, found.values())), topic=name)
+                ctx.count("tokens", sum(sample.tokens for samples in found.values() for sample in samples), topic=name)
+        note_calls(ctx, sampler)
         return results
 
     return work
+
+
+def answer_prompt(topic: str, question: str, settings: SamplingSettings) -> Prompt:
+    """Return the prompt that asks a question of a topic."""
+    return Prompt(f"answers/{topic}/{question}", settings.prompt.format(question=question, topic=topic))
+
+
+def collect(responses: ScoredResponses, found: dict[str, list[Sample]]) -> dict[str, Any]:
+    """Return a topic's output: the answers to each response's questions, and the margins of each question's draws."""
+    output: dict[str, Any] = {"samples": [{question: [sample.text for sample in found[question]] for question in questions_of(row)} for row in responses]}
+    margins = {question: margins_of(samples) for question, samples in found.items()}
+    return output | ({"margins": margins} if None not in margins.values() else {})
+
+
+def find_given_away(topics: list[str], prefix: str) -> list[str]:
+    """Return the topics whose names stand in the few-shot examples."""
+    return [topic for topic in topics if topic.casefold() in prefix.casefold()]
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from typing import TypedDict
 
 from confscoring.equivalence import word_key
 from confscoring.question_grammar import QuestionGrammar
-from confscoring.responses import open_sampler
-from confscoring.sampler import Prompt
+from confscoring.samplers import open_sampler
+from confscoring.sampling import Prompt
 from volume.context import Context
-from volume.errors import UsageError
+from volume.errors import ItemError, UsageError, VolumeError
 from volume.files import write_json
 from volume.records import load
 from volume.stage import run_whole
@@ -47,7 +47,11 @@ def produce(ctx: Context) -> list[Path]:
     ]  # fmt: skip
     settings = dataclasses.replace(ctx.definition.answers, n=1, temperature=0.0, top_p=1.0, top_k=0)
     prompts = [Prompt(question, settings.prompt.format(question=question, topic=topic)) for topic, _, question in asked]
-    answers = [samples[0].text for samples in open_sampler(ctx).sample(prompts, settings)]
+    answers = []
+    for (topic, _, question), samples in zip(asked, open_sampler(ctx, ctx.definition.responses or settings, ctx.run).sample(prompts, settings), strict=True):
+        if isinstance(samples, ItemError):
+            raise VolumeError(f"{topic}, '{question}': {samples}")
+        answers.append(samples[0].text)
     found: dict[str, dict[str, dict[str, object]]] = {}
     for (topic, attribute, question), answer in zip(asked, answers, strict=True):
         correct = word_key(answer) == word_key(people[topic][attribute])

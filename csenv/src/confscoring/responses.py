@@ -12,28 +12,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from confscoring.sampler import Prompt, Sample, Sampler
+from confscoring.samplers import note_calls, open_sampler
+from confscoring.sampling import Prompt, Sample, margins_of
 from volume.context import Context
 from volume.errors import ItemError, UsageError
-from volume.evidence import model_folder
 from volume.records import Topic
 from volume.settings import SamplingSettings
 from volume.stage import run_topics
-from volume.steps import policy_folder
-
-GROUP = 64  # topics sampled together, so that batches are full
-
-
-def open_sampler(ctx: Context) -> Sampler:
-    """Load the run's policy, or without a run the model that the responses come from."""
-    settings = ctx.definition.responses
-    assert settings is not None
-    if settings.backend != "transformers":
-        raise UsageError(f"responses.backend = '{settings.backend}' is not available yet; available: transformers.")
-    name = settings.model
-    folder = policy_folder(ctx.definition, ctx.paths, ctx.data_dir, ctx.run) if ctx.run else model_folder(ctx.definition, ctx.paths, ctx.data_dir, name)
-    return Sampler(folder, ctx.definition.models[name].dtype, ctx.definition.seed, ctx.definition.name)
-
 
 def decodings(ctx: Context) -> list[tuple[str, SamplingSettings]]:
     """Return the ways in which responses are drawn: as defined for training, sampled and greedy for evaluation."""
@@ -49,8 +34,15 @@ def decodings(ctx: Context) -> list[tuple[str, SamplingSettings]]:
 
 
 def prepare(ctx: Context) -> Any:
-    """Load the model; return the work on a group of topics."""
-    sampler = open_sampler(ctx)
+    """Open the sampler; return the work on a group of topics.
+
+    Raises:
+        UsageError: The definition has no [responses], or the model cannot be used.
+    """
+    settings = ctx.definition.responses
+    if settings is None:
+        raise UsageError(f"dataset '{ctx.definition.name}' lacks [responses]; bio.toml shows the section.")
+    sampler = open_sampler(ctx, settings, ctx.run)
     ways = decodings(ctx)
     # Every policy is evaluated with the same draws, so that paired differences are not blurred by other ones.
     stream = "eval" if ctx.run else "responses"
@@ -58,30 +50,40 @@ def prepare(ctx: Context) -> Any:
     def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
         asked = [(topic["topic"], question) for topic in topics for question in topic["questions"]]
         drawn: dict[tuple[str, str], list[tuple[str, Sample]]] = {key: [] for key in asked}
-        for decoding, settings in ways:
-            prompts = [Prompt(f"{stream}/{topic}/{question}", settings.prompt.format(question=question, topic=topic)) for topic, question in asked]
-            for key, samples in zip(asked, sampler.sample(prompts, settings), strict=True):
-                drawn[key] += [(decoding, sample) for sample in samples]
         results: dict[str, list[Any] | ItemError] = {}
+        for decoding, how in ways:
+            prompts = [Prompt(f"{stream}/{topic}/{question}", how.prompt.format(question=question, topic=topic)) for topic, question in asked]
+            for key, samples in zip(asked, sampler.sample(prompts, how), strict=True):
+                if isinstance(samples, ItemError):
+                    results[key[0]] = samples
+                else:
+                    drawn[key] += [(decoding, sample) for sample in samples]
         for topic in topics:
             name = topic["topic"]
+            if name in results:
+                continue
             rows = {question: drawn[name, question] for question in topic["questions"]}
             samples = [sample for row in rows.values() for _, sample in row]
             ctx.count("responses", len(samples), topic=name)
             ctx.count("tokens", sum(sample.tokens for sample in samples), topic=name)
             ctx.count("empty", sum(not sample.text for sample in samples), topic=name)
-            results[name] = [{
-                question: {
-                    "responses": [sample.text for _, sample in row],
-                    "decoding": [decoding for decoding, _ in row],
-                    "tokens": [sample.tokens for _, sample in row],
-                }
-                for question, row in rows.items()
-            }]  # fmt: skip
+            results[name] = [{question: collect(row) for question, row in rows.items()}]
+        note_calls(ctx, sampler)
         return results
 
     return work
 
 
+def collect(row: list[tuple[str, Sample]]) -> dict[str, Any]:
+    """Return what is kept of the responses to a question, each with its decoding."""
+    margins = margins_of(sample for _, sample in row)
+    return {
+        "responses": [sample.text for _, sample in row],
+        "decoding": [decoding for decoding, _ in row],
+        "tokens": [sample.tokens for _, sample in row],
+        **({"margins": margins} if margins is not None else {}),
+    }
+
+
 if __name__ == "__main__":
-    raise SystemExit(run_topics("responses", prepare, group=GROUP))
+    raise SystemExit(run_topics("responses", prepare, group=64))

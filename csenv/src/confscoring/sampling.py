@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,3 +52,10 @@ class TextSampler(Protocol):
         Args:
             shared: A text that the prompts begin with, whole or in part: what they have in common with it is run once. None: the settings' prefix.
         """
+
+
+def margins_of(samples: Iterable[Sample]) -> list[float] | None:
+    """Return the samples' margins as they are kept, six digits; None where a server sampled one of them."""
+    margins = [sample.margin for sample in samples]
+    known = [float(f"{margin:.6g}") for margin in margins if margin is not None]
+    return known if len(known) == len(margins) else None

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import uuid
 from pathlib import Path
 
 from volume.settings import Definition
 from volume.steps import Step, asks_service
+
+
+# Stages over topics that may run a local model: their topics are shared out among processes, one for each GPU.
+_SHARED = ("confscoring.responses", "confscoring.answers", "confscoring.entities", "factscoring.factscore", "factscoring.rejudge")
+
+# torchrun on this host alone. `--standalone` would take port 29400 in PyTorch 1.13 and 2.0, where two launches at once then meet;
+# port 0 is a free one. Before 2.1 it looks every 5 s whether its processes have ended.
+_TORCHRUN = ("python", "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--monitor_interval", "0.5")
+
+# PyTorch 1.13 on Python 3.11 cannot read its own default, no redirection (an enum's iteration skips 0 since then), and ends with
+# an AttributeError. A mapping for one process is read well; it takes the last index it may name, since few hosts have ten cards.
+_REDIRECTS = ("--redirects", "9:1", "--tee", "9:1")
 
 
 def stage_command(step: Step, definition: Definition, given: argparse.Namespace, module: str = "") -> list[str]:
@@ -15,14 +28,34 @@ def stage_command(step: Step, definition: Definition, given: argparse.Namespace,
 
     Args:
         given: The pipeline's own command line.
-        module: Another module that takes the stage's arguments, e.g. its estimate.
+        module: Another module that takes the stage's arguments, e.g. its estimate; it runs in one process.
     """
-    command = ["python", "-m", module or step.module, "--dataset", _dataset_argument(given), "--data-dir", "@data", *step.args]
+    processes = 1 if module else count_processes(step, definition, given.gpus)
+    launcher = ["python"] if processes == 1 else [*_TORCHRUN, "--rdzv_id", uuid.uuid4().hex, *_REDIRECTS, "--nproc_per_node", str(processes)]
+    command = [*launcher, "-m", module or step.module, "--dataset", _dataset_argument(given), "--data-dir", "@data", *step.args]
     flags = ["seed", "scale", "limit", *(("llm_mode", "max_cost") if asks_service(step, definition) else ())]
     for flag in flags:
         if getattr(given, flag) is not None:
             command += [f"--{flag.replace('_', '-')}", f"{getattr(given, flag)}"]
     return command
+
+
+def count_processes(step: Step, definition: Definition, gpus: int) -> int:
+    """Return how many processes a step is run in: one for each GPU, or one alone where they would only queue for a service."""
+    if step.module not in _SHARED:
+        return 1
+    return gpus if not asks_service(step, definition) or _runs_model(step, definition) else 1
+
+
+def _runs_model(step: Step, definition: Definition) -> bool:
+    """Return whether a step that asks a service runs a local model besides."""
+    if step.module == "confscoring.entities":
+        return definition.answers is not None and definition.answers.backend == "transformers"
+    if not step.module.startswith("factscoring."):
+        return False
+    verifier = definition.judges[step.args[-1]] if step.module == "factscoring.rejudge" else definition.verifier
+    dense = definition.retrieval is not None and definition.retrieval.backend == "gtr"
+    return dense or (verifier is not None and (verifier.backend == "local" or verifier.npm))
 
 
 def place_definition(given: argparse.Namespace) -> None:

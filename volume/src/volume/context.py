@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from volume import records
 from volume.datasets import add_call_arguments, add_world_arguments, load_definition
-from volume.errors import UsageError, VolumeError
+from volume.errors import UsageError
 from volume.paths import DatasetPaths
+from volume.ranks import Rank
 from volume.records import Topics
 from volume.settings import Definition, Mode
 from volume.steps import Step, build_steps
@@ -36,6 +35,7 @@ class Context:
         counts: Numbers for the manifest that belong to no topic.
         notes: Facts for the manifest, as JSON values.
         topic_counts: Numbers of topics whose output is not written yet.
+        rank: Which of the processes that share the topics out this one is; as a rule it is alone.
     """
 
     step: Step
@@ -53,9 +53,10 @@ class Context:
     counts: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     topic_counts: dict[str, dict[str, float]] = field(default_factory=dict)
+    rank: Rank = Rank()
 
     def count(self, name: str, number: float = 1, topic: str | None = None) -> None:
-        """Add to a count of the manifest. Given the topic, the count outlives an interruption with that topic's output."""
+        """Add to a count of the manifest. Given the topic, it outlives an interruption with that topic's output, and counts whatever rank had the topic."""
         counts = self.topic_counts.setdefault(topic, {}) if topic is not None else self.counts
         counts[name] = counts.get(name, 0) + number
 
@@ -64,8 +65,10 @@ class Context:
         self.notes[name] = value
 
     def log(self, message: str) -> None:
-        """Write one line to standard error."""
-        print(f"{self.step.id}: {message}", file=sys.stderr, flush=True)
+        """Write one line to standard error, in one piece: ranks share it."""
+        who = "" if self.rank.alone else f"{self.rank}: "
+        sys.stderr.write(f"{self.step.id}: {who}{message}\n")
+        sys.stderr.flush()
 
 
 def open_context(stage: str, argv: Sequence[str] | None) -> Context:
@@ -108,16 +111,3 @@ def _matches(step: Step, split: str | None, run: str | None, judge: str | None) 
     if "--run" in pairs:
         return pairs["--run"] == run and split in (None, pairs.get("--split"))
     return run is None and pairs.get("--split") == split
-
-
-@contextlib.contextmanager
-def hold_step(context: Context) -> Iterator[None]:
-    """Hold the step for this process: two at once would write over each other's work."""
-    path = context.paths.manifests / ".locks" / context.step.id
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise VolumeError(f"{context.step.id} is being run by another process on this volume; wait for it.") from error
-        yield

@@ -27,7 +27,7 @@ _CHOICES = {
 
 _AT_LEAST_ONE = (
     ("facts", "gamma"), ("facts", "max_tokens"), ("retrieval", "k"), ("verifier", "max_tokens"), ("llm", "in_flight"), ("llm", "attempts"),
-    *((section, key) for section in ("responses", "answers") for key in ("n", "max_new_tokens", "batch_rows", "topics_at_once")),
+    *((section, key) for section in ("responses", "answers") for key in ("n", "max_new_tokens", "batch_rows", "topics_at_once", "samples_per_call")),
     ("completions", "in_flight"), ("completions", "attempts"), ("questions", "max_tokens"), ("equivalence", "max_tokens"), ("entities", "n"),
 )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,23 @@ from volume.manifest import Fingerprint
 
 
 def read_entries(path: Path) -> dict[str, dict[str, Any]]:
-    """Return {topic: entry} of a journal; none where there is no journal. Writes nothing, so it may be read while a stage runs."""
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []  # a topic may hold U+2028
+    """Return {topic: entry} of the finished topics; none where there is no journal. Writes nothing, so it may be read while a stage runs."""
+    return {name: entry for name, entry in _read_lines(path).items() if "failed" not in entry}
+
+
+def read_failures(path: Path, marks: dict[str, str], launch: str) -> dict[str, str]:
+    """Return {topic: reason} of what the ranks of a launch failed on; what an earlier one noted will be tried again."""
+    return {
+        name: entry["failed"] for name, entry in _read_lines(path).items()
+        if "failed" in entry and entry["launch"] == launch and entry["mark"] == marks.get(name)
+    }  # fmt: skip
+
+
+def _read_lines(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the last entry of every topic."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []  # bytes: a topic may hold U+2028, and a cut line half a character
     entries: dict[str, dict[str, Any]] = {}
-    for line in lines:
+    for line in filter(None, lines):
         try:
             entry = json.loads(line)
         except ValueError:  # the line that a kill cut short; its topic is done again
@@ -25,18 +40,29 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
 
 
 class Journal:
-    """The finished topics of a step, one JSON line each, appended after the topic's outputs are in place."""
+    """The finished topics of a step, one JSON line each, appended after the topic's outputs are in place.
 
-    def __init__(self, path: Path) -> None:
+    Several ranks append to one journal; what one of them failed on stands there too, for the one that ends last.
+
+    Args:
+        alone: Nobody else appends to it now, so what no longer counts is taken out.
+    """
+
+    def __init__(self, path: Path, alone: bool = True) -> None:
         self._path = path
         self.entries = read_entries(path)
-        if self.entries or path.exists():  # no half line may stand before the next one, and no superseded ones
+        if alone and (self.entries or path.exists()):
             write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in self.entries.values()))
 
     def add(self, entry: dict[str, Any]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+        with self._path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # what a killed process left is no part of this line
+                line = b"\n" + line
+            file.write(line)
             file.flush()  # not synced: after a power cut the outputs' hashes decide, and a lost line costs one topic
 
 

@@ -19,11 +19,12 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from volume.command import place_definition, stage_command
+from volume.command import count_processes, place_definition, stage_command
 from volume.costs import show_costs
 from volume.datasets import add_call_arguments, add_world_arguments, as_json, load_definition
 from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE, UsageError, suggest, tell_errors
 from volume.files import write_json
+from volume.manifest import read_manifest
 from volume.paths import DatasetPaths
 from volume.plan import Plan, make_plan, show_plan
 from volume.requirements import API_KEY, missing_requirements, read_key, show_requirements
@@ -65,11 +66,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only the first N topics of each split")
     parser.add_argument("--runs", default="", help="comma-separated policies to train and evaluate; default all")
     add_call_arguments(parser)
-    parser.add_argument("--jobs", type=int, help="steps side by side; default one per core, or one on a GPU host")
+    parser.add_argument("--jobs", type=int, help="steps side by side; default as many as the cores hold, or one on a GPU host")
+    parser.add_argument("--gpus", type=int, default=1, help="processes that share out the topics of a step with a local model, each on a GPU where there are any")
     return parser.parse_args(argv)
 
 
 def _main(given: argparse.Namespace) -> int:
+    if given.gpus < 1:
+        raise UsageError(f"GPUS={given.gpus}: expected the number of processes that share out the topics of a step, 1 or more.")
     data_dir = given.data_dir.resolve()
     definition = load_definition(given.dataset, given.seed, given.scale)
     paths = DatasetPaths(data_dir / f"dataset_{definition.name}")
@@ -139,7 +143,7 @@ class Runner:
     ) -> None:
         self.given, self.definition, self.paths, self.data_dir = given, definition, paths, data_dir
         self.chosen, self.plan = chosen, plan
-        self.jobs = given.jobs or (1 if shutil.which("nvidia-smi") else len(os.sched_getaffinity(0)))
+        self.jobs = given.jobs or (1 if shutil.which("nvidia-smi") else max(1, len(os.sched_getaffinity(0)) // given.gpus))
         self.key = read_key()
         self.processes: set[subprocess.Popen[str]] = set()
         self.say = threading.Lock()
@@ -152,7 +156,8 @@ class Runner:
             return USAGE
         place_definition(self.given)
         write_json(self.paths.definition, as_json(self.definition))
-        print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once.", flush=True)
+        shared = f", topics shared out among {self.given.gpus} processes where a model runs" if self.given.gpus > 1 else ""
+        print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once{shared}.", flush=True)
         statuses = self._run_all()
         worst = next((status for status in (FAILED, USAGE, PARTIAL) if status in statuses.values()), COMPLETE)
         minutes, seconds = divmod(round(time.monotonic() - clock), 60)
@@ -195,7 +200,12 @@ class Runner:
         if asks_service(step, self.definition) and self.given.llm_mode != "replay":
             options = ["--network", "host", *(["--pass", API_KEY] if self.key else [])]
         command = stage_command(step, self.definition, self.given)
+        before = read_manifest(self.paths, step.id)
         status = self._engine("run", step.env, *options, "--name", step.id, "--", *command, step=step)
+        if status == FAILED and count_processes(step, self.definition, self.given.gpus) > 1:
+            after = read_manifest(self.paths, step.id)  # torchrun makes 1 of every status; the rank that ended last tells more
+            if after is not None and after != before and after["status"] == "partial":
+                status = PARTIAL
         ended = "done" if status == COMPLETE else f"exit status {status}{_EXPLAINED.get(status, '')}"
         self._print(step, f"{ended} after {time.monotonic() - clock:.0f} s")
         # A stage knows four statuses; what kills it, or keeps the engine from starting it, brings others of its own.

@@ -22,14 +22,16 @@ class Progress:
         log: Takes a line, where there is no terminal.
         stream: Where the bar goes if it is a terminal; standard error.
         clock: Seconds, for tests.
+        bar: Whether a terminal gets a bar; of several processes none can have it, so each writes lines.
     """
 
     def __init__(
-        self, label: str, done: int, total: int, log: Callable[[str], None], stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self, label: str, done: int, total: int, log: Callable[[str], None], stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic,
+        bar: bool = True,
     ) -> None:
         self._label, self._first, self._total, self._log, self._clock = label, done, total, log, clock
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = bar and self._stream.isatty()
         self._started = self._spoken = clock()
 
     def show(self, done: int) -> None:

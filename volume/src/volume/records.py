@@ -27,11 +27,15 @@ class Topic(TypedDict):
 
 
 class Generation(TypedDict):
-    """The responses to one question; ``decoding`` and ``tokens`` run parallel to ``responses``."""
+    """The responses to one question; ``decoding``, ``tokens`` and ``margins`` run parallel to ``responses``.
+
+    A margin is the numerical error that could have changed a sample, the smallest |u - CDF| of its draws.
+    """
 
     responses: list[str]
     decoding: NotRequired[list[str]]
     tokens: NotRequired[list[int]]
+    margins: NotRequired[list[float]]
 
 
 class Decision(TypedDict):
@@ -72,9 +76,13 @@ class ScoredResponse(TypedDict):
 
 
 class AnswerSamples(TypedDict):
-    """Sampled answers: one dict ``{question: [answer] * n}`` per response, in the order of the atomic questions."""
+    """Sampled answers: one dict ``{question: [answer] * n}`` per response, in the order of the atomic questions.
+
+    ``margins`` has the margins of the answers, once for each question of the topic.
+    """
 
     samples: list[dict[str, list[str]]]
+    margins: NotRequired[dict[str, list[float]]]
 
 
 Topics = list[Topic]

@@ -123,11 +123,11 @@ def _need_backend(missing: _Missing, definition: Definition, section: str, targe
         return
     if settings.backend not in ("llm", "openai") or llm_mode == "replay":
         return
-    service = (settings.backend == "openai" and definition.completions) or definition.llm
+    if settings.backend == "openai" and definition.completions is not None:  # it is not given the key
+        return
     # A server of one's own seldom wants a key; where it does, it says so at the first call.
-    if service.base_url == LlmSettings.base_url and read_key() is None:
-        place = "completions" if service is definition.completions else "llm"
-        remedy = f"the key of the service; or {KEY_FILE}, a file that holds it; or {place}.base_url of a server of your own; or LLM_MODE=replay"
+    if definition.llm.base_url == LlmSettings.base_url and read_key() is None:
+        remedy = f"the key of the service; or {KEY_FILE}, a file that holds it; or llm.base_url of a server of your own; or LLM_MODE=replay"
         missing.need(f"environment variable {API_KEY}", target, remedy)
 
 

@@ -42,6 +42,7 @@ class SamplingSettings:
     prefix: str = ""  # few-shot examples before the prompt
     prompt: str = "{question}"  # form of the prompt
     batch_rows: int = 256  # sequences side by side; halved where memory does not hold them
+    samples_per_call: int = 1  # `openai`: asked for at once (the service's `n`): a prompt is paid for once, and they share a seed
     topics_at_once: int = 32  # topics whose prompts are batched together; finished and kept together too
 
 
@@ -225,7 +226,7 @@ class Definition:
     world: WorldSettings | None = None
     knowledge: KnowledgeSettings | None = None
     llm: LlmSettings = field(default_factory=LlmSettings)
-    completions: LlmSettings | None = None  # the server of the `openai` samplers, where it is another than [llm]
+    completions: LlmSettings | None = None  # the server of the `openai` samplers, where it is another than [llm]; it gets no key
     responses: SamplingSettings | None = None
     facts: FactsSettings | None = None
     retrieval: RetrievalSettings | None = None

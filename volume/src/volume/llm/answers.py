@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from volume.errors import UsageError, VolumeError
-from volume.llm.calls import CallFailed, Reply, Request, estimate_prompt, estimate_tokens
+from volume.llm.calls import CallFailed, Reply, Request, choices, estimate_prompt, estimate_tokens
 
 _SHOWN = 200  # characters of the service's own message
 _KEPT = "What was recorded is kept, and the same command goes on there."
@@ -74,15 +74,19 @@ class Interpreter:
     def _read_reply(self, request: Request, body: bytes) -> Outcome:
         try:
             answer = json.loads(body)
+            texts = [choice["text"] if request.family == "completions" else choice["message"].get("content") for choice in answer["choices"]]
             choice = answer["choices"][0]
-            text = choice["text"] if request.family == "completions" else choice["message"].get("content")
-            if not isinstance(text, str | None):
+            if not all(isinstance(text, str | None) for text in texts):
                 raise TypeError("its text is no text")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             said = self._error_of(body)[1] or self.shorten(body.decode(errors="replace"))  # some services send errors with status 200
             return Retry(f"{self._host} answered what is no reply ({type(error).__name__}): {said or 'nothing'}", paid=True)
         # A reply may be cut within a character that JSON writes as two halves; UTF-8 has no single halves.
-        text = (text or "").encode("utf-8", "replace").decode()
+        texts = [(text or "").encode("utf-8", "replace").decode() for text in texts]
+        wanted = choices(request)
+        if len(texts) < wanted:
+            return CallFailed(f"{self._host} gave {len(texts)} of {wanted} choices: it does not take the parameter n. Ask for one at a time (samples_per_call = 1).")
+        text = texts[0] if wanted == 1 else json.dumps(texts[:wanted], ensure_ascii=False)
         usage = answer.get("usage")
         counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
         guesses = (estimate_prompt(request), estimate_tokens(text))

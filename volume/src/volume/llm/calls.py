@@ -56,7 +56,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """The text of a reply, its token use, and why it ended (``length``: it was cut at max_tokens)."""
+    """The text of a reply, its token use, and why it ended (``length``: it was cut at max_tokens).
+
+    A request whose parameter ``n`` is above 1 asks for so many choices at once: then the text is a JSON list of theirs.
+    """
 
     text: str
     prompt_tokens: int
@@ -96,7 +99,13 @@ def estimate_prompt(request: Request) -> int:
 def most_reply_tokens(request: Request) -> int:
     """Return how many tokens the reply may have."""
     given = request.parameters.get("max_completion_tokens", request.parameters.get("max_tokens"))
-    return given if isinstance(given, int) else _UNSAID_REPLY
+    return (given if isinstance(given, int) else _UNSAID_REPLY) * choices(request)
+
+
+def choices(request: Request) -> int:
+    """Return how many texts a request asks for at once."""
+    given = request.parameters.get("n", 1)
+    return given if isinstance(given, int) else 1
 
 
 def price(settings: LlmSettings, prompt_tokens: int, completion_tokens: int) -> float:
