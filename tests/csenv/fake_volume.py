@@ -11,9 +11,11 @@ import json
 import math
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from confscoring.confidence import expected_confidence, negative_entropy
 from confscoring.synthetic.grammar import ATTRIBUTES, PROMPT, build_grammar, state
 from confscoring.synthetic.people import create_people
 from confscoring.world import describe
@@ -71,13 +73,17 @@ def make_volume(data_dir: Path, people: int = 40, policies: tuple[str, ...] = tu
         }
         write_json(paths.eval(policy) / "closed_book.json", cells)
         _write_curves(paths, policy, rng)
+    asked = random.Random(seed + 1)  # of its own: the responses stay what they are
     for split in ("train", "dpoval"):
-        rewards = {}
+        rewards, lines = {}, []
         for person in groups[split]:
             texts = [_respond(rng, person, known, values, *POLICIES["base"][:2]) for _ in range(6)]
             scored = _write(paths, person, texts, in_knowledge[person.name], rng, None, 6)
             rewards[person.name] = {PROMPT.format(name=person.name): {"responses": [text for text, _ in texts], **_reward(rng, scored)}}
+            lines += _confidences(asked, person, scored, known, values)
         write_json(paths.rewards(split, len(rewards)), rewards)
+        path = paths.root / "rewards" / f"confidences_{split}_{len(rewards)}.jsonl"
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     return paths
 
 
@@ -130,6 +136,29 @@ def _write(paths: DatasetPaths, person: Any, texts: Any, in_knowledge: list[str]
 def _reward(rng: random.Random, scored: list[dict[str, Any]]) -> dict[str, list[float | None]]:
     truths = [response["init_score"] for response in scored]
     return {key: [None if truth is None else round(weight * truth + (1 - weight) * rng.random(), 4) for truth in truths] for key, weight in REWARDS.items()}
+
+
+def _confidences(rng: random.Random, person: Any, scored: list[dict[str, Any]], known: Any, values: Any, n: int = 20) -> list[dict[str, Any]]:
+    """Return a line for every fact of a person's responses: 20 answers a question, mostly right where the fact is known, else any of a few."""
+    lines, answers = [], {}
+    for attribute in ATTRIBUTES:
+        sure = rng.uniform(0.7, 1.0) if known[person.name, attribute] else 0.1
+        others = rng.sample(values[attribute], min(5, len(values[attribute])))
+        answers[attribute] = Counter(person.facts[attribute] if rng.random() < sure else rng.choice(others) for _ in range(n))
+    for response, row in enumerate(scored):
+        for place, fact in enumerate(row["decisions"][0]):
+            about = {key: fact[key] for key in ("atom", "kind", "attribute", "value", "is_supported")}
+            line = {"topic": person.name, "question": PROMPT.format(name=person.name), "response": response, "fact": place, **about}
+            line |= dict.fromkeys(("atomic_question", "claim_answer", "neg_ent", "max_conf", "exp_conf", "samp_conf"))
+            if fact["kind"] == "claim":
+                found = answers[fact["attribute"]]
+                shares = [count / n for count in found.values()]
+                line |= {
+                    "atomic_question": f"What is {person.name}'s {fact['attribute']}?", "claim_answer": fact["value"], "neg_ent": negative_entropy(shares),
+                    "max_conf": max(shares), "exp_conf": expected_confidence(shares), "samp_conf": found[fact["value"]] / n,
+                }  # fmt: skip
+            lines.append(line)
+    return lines
 
 
 def _write_curves(paths: DatasetPaths, policy: str, rng: random.Random) -> None:

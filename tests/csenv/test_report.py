@@ -117,6 +117,44 @@ def test_the_headline_says_what_the_summary_holds(volume: Path) -> None:
     assert f"+{change['value']:.1f} points" in page
 
 
+def test_confidence_against_correctness_is_on_the_page_as_in_the_summary(volume: Path) -> None:
+    numbers, page = read(volume)
+    found = numbers["confidence"]
+    lines = [json.loads(line) for line in next((volume / "dataset_synth" / "rewards").glob("confidences_train_*")).read_text().splitlines()]
+    assert found["claims"] == sum(line["kind"] == "claim" for line in lines) and found["left_out"] == {"unparsed": len(lines) - found["claims"]}
+    assert found["against"] == "truth" and sum(tier["claims"] for tier in found["tiers"]) == found["claims"]
+    within = {name: metric["auroc_within_prompts"]["value"] for name, metric in found["metrics"].items()}
+    worst = min(within, key=lambda name: within[name])
+    assert max(within, key=lambda name: within[name]) == "samp_conf" and within["samp_conf"] > 0.8
+    assert f"<code>samp_conf</code> is higher for the correct one in {100 * within['samp_conf']:.0f}{NBSP}%" in page
+    assert f"<code>{worst}</code> in {100 * within[worst]:.0f}{NBSP}%." in page
+    assert f"left out: {found['left_out']['unparsed']} that could not be read" in page
+    assert f"{found['metrics']['max_conf']['calibration_error']:.3f}" in page
+    assert [row["claims"] for row in found["metrics"]["samp_conf"]["reliability"]] and page.count('aria-labelledby="reliability-') == 4
+
+
+def test_every_reward_has_its_histogram_its_ties_and_its_agreement_with_the_others(volume: Path) -> None:
+    numbers, page = read(volume)
+    names = numbers["reward_agreement"]["rewards"]
+    assert names == [row["reward"] for row in numbers["reward_values"]] == [row["reward"] for row in numbers["pairs"]["train"]]
+    assert all(f'aria-labelledby="values-{name}-t' in page for name in names)
+    assert page.count('class="agree"') + page.count('class="differ"') == len(names) * (len(names) - 1) // 2
+    control = numbers["reward_agreement"]["same"][names.index("random")]
+    assert all(40 < share < 60 for name, share in zip(names, control, strict=True) if name != "random")
+    assert all(row["ties_percent"] == pytest.approx(100 * row["ties"] / (row["ties"] + row["pairs"])) for row in numbers["pairs"]["train"])
+
+
+def test_a_volume_without_the_confidence_of_single_facts_says_so_and_keeps_the_rest(volume: Path, tmp_path: Path) -> None:
+    shutil.copytree(volume, tmp_path / "data")
+    for path in (tmp_path / "data" / "dataset_synth" / "rewards").glob("confidences_*"):
+        path.unlink()
+    done = stage("report", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    numbers, page = read(tmp_path / "data")
+    assert numbers["confidence"] is None and "Not shown: confidence in single claims" in page and "AUROC" not in page
+    assert "Training pairs" in page and "Agreement between rewards" in page
+
+
 def test_three_people_are_shown_with_their_claims_marked(volume: Path) -> None:
     _, page = read(volume)
     assert page.count("<article>") == 3
@@ -222,6 +260,7 @@ def test_pairs_need_a_gap_and_responses_without_a_reward_take_part_in_none() -> 
             "without_reward": 1,
             "pairs": 2,
             "ties": 1,
+            "ties_percent": 33.333333,
             "mean_gap": 0.7,
             "chosen_longer": 50.0,
             "words_chosen_minus_rejected": 0.0,
@@ -281,6 +320,7 @@ def test_a_dataset_without_a_known_truth_is_judged_by_the_verifier(volume: Path,
     root = tmp_path / "dataset_mine"
     for run in ("sft", "factscore"):
         shutil.copytree(volume / "dataset_synth" / "eval" / run, root / "eval" / run, ignore=shutil.ignore_patterns("summary.json", "closed_book.json"))
+    shutil.copytree(volume / "dataset_synth" / "rewards", root / "rewards")
     shutil.copy(volume / "dataset_synth" / "questions_per_topic_test.json", root)
     for name, arguments in (("evaluate", ["--run", "sft"]), ("evaluate", ["--run", "factscore"]), ("report", [])):
         command = [sys.executable, "-m", f"confscoring.{name}", "--dataset", str(definition), "--data-dir", str(tmp_path), *arguments]
@@ -291,4 +331,5 @@ def test_a_dataset_without_a_known_truth_is_judged_by_the_verifier(volume: Path,
     checked.feed(page)
     assert checked.open == []
     assert "judged by the verifier (this dataset has no known truth)" in page
+    assert "against the verifier’s verdict (this dataset has no known truth)" in page and "by exposure tier" not in page
     assert "Where the falsehoods went" not in page and "invented" not in checked.text

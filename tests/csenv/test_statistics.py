@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from confscoring.statistics import UNIT, correlation_within, difference, draw_people, fixed_point, ratio, relative_change
+from confscoring.statistics import UNIT, correlation_within, difference, draw_people, fixed_point, interval_of, ratio, relative_change
 
 # Two resamples of three people: everybody once; the first person three times.
 HAND = np.array([[1, 1, 1], [3, 0, 0]], dtype=np.int64)
@@ -51,6 +51,13 @@ def test_resamples_in_which_nothing_was_counted_are_left_out() -> None:
     # The second resample holds the first person only, who stated nothing.
     assert ratio([0, 1, 1], [0, 2, 2], HAND) == {"value": 0.5, "low": 0.5, "high": 0.5}
     assert ratio([0, 0, 0], [0, 0, 0], HAND) == {"value": None, "low": None, "high": None}
+
+
+def test_an_interval_is_the_middle_95_per_cent_of_the_resamples_that_count_anything() -> None:
+    resampled = np.array([math.nan, *range(101)])
+    assert interval_of(50.0, resampled) == {"value": 50.0, "low": 2.5, "high": 97.5}
+    assert interval_of(50.0, resampled[:1]) == {"value": 50.0, "low": None, "high": None}
+    assert interval_of(None, resampled) == {"value": None, "low": None, "high": None}
 
 
 def test_a_difference_is_paired_so_that_what_people_share_cancels() -> None:

@@ -2,7 +2,8 @@
 
     python -m confscoring.report --dataset synth --data-dir data
 
-Reads: eval/*/summary.json, rewards/, factscore_outputs/ of the training people, runs/*/*/metrics.jsonl, world/world.json.
+Reads: eval/*/summary.json, rewards/ (rewards and, where it is there, the confidence of single facts), factscore_outputs/ of the
+training people, runs/*/*/metrics.jsonl, world/world.json.
 Writes: report/summary.json (all numbers), report/index.html (self-contained: no script, no font, nothing loaded) and
 report/scatter.svg (its first figure alone, for other pages).
 Runs that have not been made are listed as not run.
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from confscoring.judge import World
+from confscoring.report_confidence import confidences_file, measure_confidence, read_claims
 from confscoring.report_figures import scatter_file
 from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_of_facts
 from confscoring.report_page import render
-from confscoring.report_rewards import count_pairs, rank_by_truth
+from confscoring.report_rewards import agree, count_pairs, rank_by_truth, spread_values
 from confscoring.report_words import check, headline
 from volume.context import Context
 from volume.errors import UsageError
@@ -84,7 +86,7 @@ def collect(ctx: Context) -> dict[str, Any]:
         shown = {name: summary for name, summary in summaries.items() if "sample" in summary["per_person"]["cells"]}
         numbers["fates"] = fate_of_facts(world, shown, summaries.get(roles["base"] or ""))
         numbers["fates"]["attribute"] = by_attribute(world, shown)
-    numbers["pairs"], numbers["reward_truth"] = _rewards(ctx, world)
+    numbers |= _rewards(ctx, world)
     numbers["curves"] = {run: _curves(ctx, run) for run in definition.runs}
     numbers["examples"] = {name: summaries[name]["examples"] for name in (roles["reference"], roles["main"]) if name}
     numbers["inputs"] = _hashes(ctx)
@@ -100,19 +102,31 @@ def name_verifier(settings: VerifierSettings | None) -> str:
     return settings.backend + (f" {settings.model}" if settings.model else "") + (" and npm" if settings.npm else "")
 
 
-def _rewards(ctx: Context, world: World | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return pair accounting by split, and how each reward ranks training responses by the truth."""
-    pairs: dict[str, Any] = {}
-    ranked: list[dict[str, Any]] = []
+def _rewards(ctx: Context, world: World | None) -> dict[str, Any]:
+    """Return pair accounting by split; of the training responses how each reward is spread, ranks by the truth and agrees with
+    the others, and how confidence in single claims goes with their correctness."""
+    found: dict[str, Any] = {"pairs": {}, "reward_truth": [], "reward_values": [], "reward_agreement": None, "confidence": None}
     threshold = ctx.definition.dpo.threshold if ctx.definition.dpo else 0.0
     for split in ("train", "dpoval"):
         if not list((ctx.paths.root / "rewards").glob(f"rewards_{split}_*.json")):
             continue
-        rewards = load(ctx.paths.current_rewards(split), Rewards)
-        pairs[split] = count_pairs(rewards, threshold)
-        if split == "train" and world is not None:
-            ranked = rank_by_truth(ctx.paths, world, rewards)
-    return pairs, ranked
+        path = ctx.paths.current_rewards(split)
+        rewards: Rewards = load(path, Rewards)
+        found["pairs"][split] = count_pairs(rewards, threshold)
+        if split == "train":
+            found["reward_values"], found["reward_agreement"] = spread_values(rewards), agree(rewards, threshold)
+            found["reward_truth"] = rank_by_truth(ctx.paths, world, rewards) if world is not None else []
+            found["confidence"] = _confidence(ctx, world, confidences_file(path))
+    return found
+
+
+def _confidence(ctx: Context, world: World | None, path: Path) -> dict[str, Any] | None:
+    """Return confidence against correctness, None where an older volume has no confidence of single facts."""
+    if not path.exists():
+        return None
+    claims, left_out = read_claims(path, world)
+    about = {"file": path.name, "against": "truth" if world is not None else "verifier", "left_out": left_out}
+    return {**about, **measure_confidence(claims, world, ctx.definition.eval.bootstrap, ctx.definition.seed)}
 
 
 def _curves(ctx: Context, run: str) -> dict[str, list[dict[str, Any]]]:
@@ -126,7 +140,7 @@ def _hashes(ctx: Context) -> dict[str, str]:
     root = ctx.paths.root
     wanted = [ctx.paths.world / "world.json", *(ctx.paths.eval(run) / "summary.json" for run in ctx.definition.runs)]
     wanted += [ctx.paths.run(run) / phase / "metrics.jsonl" for run in ctx.definition.runs for phase in ("sft", "dpo")]
-    wanted += sorted((root / "rewards").glob("rewards_*.json"))
+    wanted += [*sorted((root / "rewards").glob("rewards_*.json")), *sorted((root / "rewards").glob("confidences_*.jsonl"))]
     return {str(path.relative_to(root)): sha256_file(path) for path in wanted if path.exists()}
 
 

@@ -88,7 +88,7 @@ def fate_of_facts(world: World, summaries: dict[str, Summary], base: Summary | N
             fates = {run: _fates(summary, group_of, label, decoding, world.attributes) for run, summary in summaries.items()}
             slots = max((fate.pop("slots") for fate in fates.values()), default=0)
             if slots:
-                note = f"each fact stated {_mean_exposure(world, label):.0f} times" if grouping == "tier" else ""
+                note = f"each fact stated {mean_exposure(world, label):.0f} times" if grouping == "tier" else ""
                 rows.append({"group": label, "note": note, "slots": slots, "runs": fates})
         result[grouping] = rows
     return result
@@ -118,7 +118,7 @@ def _fates(summary: Summary, group_of: Callable[[str, str], str | None], group: 
     return {**shares, "percent_correct": round(100 * totals["correct"] / claims, 6) if claims else None, "slots": slots}
 
 
-def _mean_exposure(world: World, tier: str) -> float:
+def mean_exposure(world: World, tier: str) -> float:
     """Return how often the pretraining text states a fact of a tier's people, on average."""
     times = [person["exposure"].get(a, 0) for person in world.people.values() if world.tiers[person["tier"]] == tier for a in world.attributes]
     return sum(times) / len(times) if times else 0.0

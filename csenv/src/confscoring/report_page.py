@@ -6,9 +6,10 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from confscoring.report_confidence_page import confidence_section
 from confscoring.report_figures import fate_bars, reward_curves, scatter
 from confscoring.report_style import STYLE
-from confscoring.report_tables import confusion, cost_table, decodings, judges_table, main_table, pairs_table, verifier_table
+from confscoring.report_tables import confusion, cost_table, decodings, judges_table, main_table, verifier_table
 from confscoring.report_words import NBSP, find_run, fixed, short_label
 
 Numbers = Mapping[str, Any]
@@ -162,12 +163,10 @@ def _verifier(numbers: Numbers) -> str:
 
 
 def _rewards(numbers: Numbers) -> str:
-    if not numbers["pairs"]:
-        return ""
-    lead = ("Each reward turns the responses to a prompt into preference pairs. How well does it rank them? r is the correlation with the "
-            "share of facts that are true, "
-            "among the responses to one prompt: only what differs within a prompt can teach anything.")  # fmt: skip
-    return _section("Rewards and pairs", lead, "".join(pairs_table(numbers, split) for split in numbers["pairs"]))
+    lead = ("A reward turns the responses to a prompt into preference pairs; those without a verifier are means of a confidence in each claim. So: "
+            "does confidence tell correct claims from incorrect ones, and what do the rewards make of it?")  # fmt: skip
+    content = confidence_section(numbers)
+    return _section("Confidence and rewards", lead, content) if content else ""
 
 
 def _training(numbers: Numbers) -> str:

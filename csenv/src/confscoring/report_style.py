@@ -30,7 +30,9 @@ STYLE = (
 @media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #f4f4f4;
   --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
   --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f; }
-  section, .tile, figure, article { break-inside: avoid; } .scroll { overflow: visible !important; } details > * { display: block; } }
+  section, .tile, figure, article { break-inside: avoid; } h3, h3 + .note { break-after: avoid; }
+  .panels { grid-template-columns: 1fr 1fr !important; } th, td { padding: 6px 5px !important; }
+  .scroll { overflow: visible !important; } details > * { display: block; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
@@ -55,6 +57,8 @@ section { margin-top: 52px; } .scroll + .note { margin-top: 12px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 24px 28px; align-items: start; }
 .flow { columns: 3 320px; column-gap: 36px; margin-top: 4px; } .flow figure { break-inside: avoid; margin: 0; padding-top: 16px; }
 .curves { grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); }
+.panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 250px), 1fr)); }
+.small { grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 8px 24px; }
 figure { margin: 14px 0 0; min-width: 0; }
 figcaption { margin-top: 6px; max-width: 46em; }
 """
@@ -81,6 +85,12 @@ td.words, th.words { text-align: left; white-space: normal; }
 h3 small { font-weight: 400; color: var(--muted); font-size: .88rem; } .caption { margin-top: 22px; } .caption + .scroll { margin-top: 8px; }
 .bar { display: inline-block; height: 10px; border-radius: 2px; background: var(--good); vertical-align: 0; margin-left: 8px; } .bar.neg { background: var(--bad); }
 .track { display: inline-block; width: 110px; text-align: left; }
+.heat td { text-align: center; padding: 6px 2px; position: relative; z-index: 0; min-width: 29px; } .heat th { z-index: 1; }
+.heat thead th { text-align: center; padding: 6px 2px; } .heat thead th:first-child { text-align: left; padding-left: 14px; } .heat abbr { text-decoration: none; }
+.heat { max-width: 780px; } .heat tbody th { min-width: 200px; }
+.heat td::before { content: ""; position: absolute; inset: 0; z-index: -1; opacity: var(--deep); -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+.heat .agree::before { background: var(--good); } .heat .differ::before { background: var(--bad); } .heat td.own { color: var(--muted); }
+.heat .agree small, .heat .differ small { color: inherit; opacity: .8; } .heat + .note { margin-top: 12px; }
 .checks { list-style: none; padding: 0; margin: 14px 0 0; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 0 32px; }
 .checks li { border-top: 1px solid var(--rule); padding: 7px 0; line-height: 1.4; display: grid; grid-template-columns: 5.6em 1fr; gap: 12px; }
 .checks .mark { font-weight: 650; font-size: .88rem; } .checks .good .mark { color: var(--good); } .checks .bad .mark { color: var(--bad); } .checks .unknown .mark { color: var(--muted); }
@@ -101,7 +111,10 @@ footer { margin-top: 60px; padding-top: 18px; border-top: 1px solid var(--rule);
 @media (max-width: 860px) { .split { grid-template-columns: minmax(0, 1fr); gap: 20px; } .bios { grid-template-columns: 1fr; } }
 @media (max-width: 560px) { main { padding: 22px 16px 48px; } section { margin-top: 40px; } .only-wide { display: none; } .only-narrow { display: block; }
   .tiles { grid-template-columns: 1fr 1fr; gap: 10px; } .tile { padding: 11px 12px; } .tile b { font-size: 1.45rem; } .lead { font-size: 1.02rem; }
-  th, td { padding: 7px 9px; } tbody th { min-width: 118px; max-width: 130px; } .bios tbody th { min-width: 0; } .checks li { grid-template-columns: 1fr; gap: 0; } }
+  th, td { padding: 7px 9px; } tbody th { min-width: 118px; max-width: 130px; } .bios tbody th { min-width: 0; }
+  .small { grid-template-columns: 1fr 1fr; gap: 4px 18px; } .heat td small { font-size: .68rem; }
+  .heat tbody th { padding: 6px 4px 6px 10px; min-width: 112px; font-size: .84rem; }
+  .checks li { grid-template-columns: 1fr; gap: 0; } }
 """
 )
 

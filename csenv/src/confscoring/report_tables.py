@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confscoring.report_words import bounds, find_run, fixed, short_label, tone
+from confscoring.report_words import NBSP, bounds, counted, find_run, fixed, short_label, tone
 
 Numbers = Mapping[str, Any]
 _DECODINGS = {"greedy": "Greedy decoding"}
@@ -119,7 +119,7 @@ def verifier_table(numbers: Numbers) -> str:
         claims, shares = found["claims"], found["rates"]
         total = claims["supported_true"] + claims["supported_false"] + claims["unsupported_true"] + claims["unsupported_false"]
         judged = run["decodings"]["sample"]["figures"]
-        cells = row_title(run["label"]) + cell(f"{total:,}".replace(",", " "))
+        cells = row_title(run["label"]) + cell(counted(total))
         cells += "".join(cell(fixed(shares[name])) for name in ("agreement", "precision", "recall"))
         cells += cell(str(claims["unsupported_true_absent"])) + cell(str(claims["unsupported_true_present"])) + cell(str(claims["supported_false"]))
         cells += cell(fixed(judged["truth"]["percent_correct"]["value"])) + cell(fixed(judged["verifier"]["percent_correct"]["value"]))
@@ -168,7 +168,7 @@ def confusion(numbers: Numbers, run: Numbers) -> str:
         for truth in ("true", "false"):
             count = claims[f"{verdict}_{truth}"]
             share = fixed(100 * count / total) if total else "–"
-            cells += cell(f"{count:,}".replace(",", " "), f"{share} %: {'agrees' if truth == right else 'differs'}", "good" if truth == right else "bad")
+            cells += cell(counted(count), f"{share} %: {'agrees' if truth == right else 'differs'}", "good" if truth == right else "bad")
         rows.append(("", cells))
     return table(short_label(run["label"]), "claims", ["the verifier<br>says", "in truth<br>true", "in truth<br>false"], rows)
 
@@ -188,17 +188,18 @@ def pairs_table(numbers: Numbers, split: str) -> str:
             r = ranked.get(row["reward"], {}).get("r")
             bar = f'<span class="track"><span class="bar{" neg" if r < 0 else ""}" style="width:{abs(r) * 100:.0f}px"></span></span>' if r is not None else ""
             cells += f"<td>{fixed(r, 2)}{bar}</td>"
-        cells += "".join(cell(f"{row[name]:,}".replace(",", " ")) for name in ("prompts", "responses", "without_reward", "pairs", "ties"))
+        cells += cell(counted(row["pairs"])) + cell(counted(row["ties"]), "" if row["ties_percent"] is None else f"{fixed(row['ties_percent'])}{NBSP}%")
+        cells += "".join(cell(counted(row[name])) for name in ("without_reward", "prompts", "responses"))
         cells += cell(fixed(row["mean_gap"], 3)) + cell(fixed(row["chosen_longer"])) + cell(fixed(row["words_chosen_minus_rejected"], 1, True))
         rows.append(("", cells))
     head = [
         "Reward",
         *(["r with the<br>truth, within<br>prompts"] if ranked else []),
-        "prompts",
-        "responses",
-        "without<br>a reward",
         "pairs",
         "ties,<br>no pair",
+        "without<br>a reward",
+        "prompts",
+        "responses",
         "mean gap",
         "chosen is<br>longer, %",
         "words, chosen<br>− rejected",

@@ -23,6 +23,11 @@ def fixed(value: float | None, digits: int = 1, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def counted(number: int) -> str:
+    """Return a count with spaces between thousands, which no line breaks at."""
+    return f"{number:,}".replace(",", NBSP)
+
+
 def bounds(interval: Mapping[str, float | None] | None, digits: int = 1, sign: bool = False) -> str:
     """Return "low to high" of an interval."""
     if not interval or interval["low"] is None:

@@ -71,7 +71,7 @@ def ratio(numerators: Sequence[int], denominators: Sequence[int], draws: Counts,
         ValueError: Lengths differ.
     """
     value = _ratio(_total(numerators), _total(denominators), scale)
-    return _interval(value, _resampled(numerators, denominators, draws, scale))
+    return interval_of(value, _resampled(numerators, denominators, draws, scale))
 
 
 def difference(first: tuple[Sequence[int], Sequence[int]], second: tuple[Sequence[int], Sequence[int]], draws: Counts, scale: float = 1.0) -> Interval:
@@ -88,7 +88,7 @@ def difference(first: tuple[Sequence[int], Sequence[int]], second: tuple[Sequenc
     """
     values = [_ratio(_total(numerators), _total(denominators), scale) for numerators, denominators in (first, second)]
     value = None if values[0] is None or values[1] is None else values[0] - values[1]
-    return _interval(value, _resampled(*first, draws, scale) - _resampled(*second, draws, scale))
+    return interval_of(value, _resampled(*first, draws, scale) - _resampled(*second, draws, scale))
 
 
 def relative_change(first: tuple[Sequence[int], Sequence[int]], second: tuple[Sequence[int], Sequence[int]], draws: Counts) -> Interval:
@@ -98,7 +98,7 @@ def relative_change(first: tuple[Sequence[int], Sequence[int]], second: tuple[Se
     value = None if after is None or not before else 100.0 * (after / before - 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         resampled = 100.0 * (_resampled(*first, draws, 1.0) / _resampled(*second, draws, 1.0) - 1.0)
-    return _interval(value, resampled)
+    return interval_of(value, resampled)
 
 
 def correlation_within(groups: Iterable[Sequence[tuple[float, float]]]) -> float | None:
@@ -145,7 +145,13 @@ def _resampled(numerators: Sequence[int], denominators: Sequence[int], draws: Co
         return np.where(below == 0, np.nan, above / below * scale)
 
 
-def _interval(value: float | None, resampled: npt.NDArray[Any]) -> Interval:
+def interval_of(value: float | None, resampled: npt.NDArray[Any]) -> Interval:
+    """Return a figure with the 2.5th and 97.5th percentile of its resamples.
+
+    Args:
+        value: The figure; None where nothing was counted.
+        resampled: The same figure in each resample, NaN where nothing was counted. Shape (resamples,).
+    """
     if value is None:
         return {**EMPTY}
     kept = resampled[np.isfinite(resampled)]
