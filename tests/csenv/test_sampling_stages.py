@@ -1,0 +1,130 @@
+"""The stages that sample, with a tiny model: what they ask and keep, one bad topic, kills, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sampling_volume import PEOPLE, PREFIX, manifest, outputs, run_stage, stage_command, write_definition, write_volume
+
+from confscoring.answers import find_given_away, questions_of
+from volume.files import write_json
+from volume.paths import encode_topic
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    write_definition(write_volume(tmp_path))
+    return tmp_path
+
+
+def read(volume: Path, name: str, folder: str = "atomic_qs_samples/tiny_6samples", end: str = "samples") -> dict:  # type: ignore[type-arg]
+    return json.loads((volume / "dataset_mine" / folder / f"{encode_topic(name)}_{end}.json").read_text())
+
+
+def test_every_question_is_answered_once_and_margins_are_kept(volume: Path) -> None:
+    done = run_stage(volume, "answers")
+    assert done.returncode == 0, done.stderr
+    for name in PEOPLE:
+        asked = json.loads((volume / "dataset_mine" / "atomic_qs" / f"{encode_topic(name)}_aqs.json").read_text())
+        found = read(volume, name)
+        assert [list(row) for row in found["samples"]] == [questions_of(row) for row in asked]
+        assert found["samples"][1] == {}  # a response without facts
+        distinct = {question for row in found["samples"] for question in row}
+        assert set(found["margins"]) == distinct and all(len(margins) == 6 for margins in found["margins"].values())
+        assert all(0 <= margin < 1 for margins in found["margins"].values() for margin in margins)
+        for question in distinct:  # the same answers wherever it is asked
+            assert len({tuple(row[question]) for row in found["samples"] if question in row}) == 1
+    counts = manifest(volume, "answers")["counts"]
+    assert counts["answers"] == 6 * sum(len(read(volume, name)["margins"]) for name in PEOPLE)  # type: ignore[index]
+    assert "in_prefix" not in manifest(volume, "answers")["notes"]  # type: ignore[operator]
+
+
+def test_responses_keep_margins_and_have_draws_of_their_own(volume: Path) -> None:
+    assert run_stage(volume, "responses").returncode == 0
+    found = read(volume, PEOPLE[0], "responses", "generations")
+    assert [len(row["responses"]) for row in found.values()] == [3, 3]
+    assert all(len(row["margins"]) == len(row["tokens"]) == 3 for row in found.values())
+    assert len({text for row in found.values() for text in row["responses"]}) == 6
+
+
+def test_topics_that_the_examples_give_away_are_named(volume: Path) -> None:
+    definition = volume / "mine.toml"
+    definition.write_text(definition.read_text().replace("Per Holt", "Ada Albane"))
+    done = run_stage(volume, "answers")
+    assert done.returncode == 0 and "names 1 topic(s) and so gives answers away: Ada Albane" in done.stderr
+    assert manifest(volume, "answers")["notes"]["in_prefix"] == ["Ada Albane"]  # type: ignore[index]
+    assert find_given_away(["Per Holt", "Per"], PREFIX) == ["Per Holt", "Per"] and find_given_away(["Nobody"], "") == []
+
+
+def test_a_topic_whose_prompt_is_too_long_fails_alone(volume: Path) -> None:
+    path = volume / "dataset_mine" / "atomic_qs" / "Oskar Venn_aqs.json"
+    rows = json.loads(path.read_text())
+    rows[0]["decisions"][0][0]["atomic_question"] = "Where " * 600
+    write_json(path, rows)
+    done = run_stage(volume, "answers")
+    assert done.returncode == 3 and "Oskar Venn: the prompt has" in done.stderr and "the model takes 512" in done.stderr
+    assert len(outputs(volume)) == len(PEOPLE) - 1
+
+
+def test_a_missing_model_is_a_clear_error(volume: Path) -> None:
+    definition = volume / "mine.toml"
+    definition.write_text(definition.read_text().replace('path = "models/tiny"', 'path = "models/none"'))
+    done = run_stage(volume, "answers")
+    assert done.returncode == 2 and "models/none holds no model" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_texts_are_the_same_whatever_the_batch_size(volume: Path) -> None:
+    assert run_stage(volume, "answers").returncode == 0
+    expected = {name: read(volume, name)["samples"] for name in PEOPLE}
+    for rows in (1, 7):
+        write_definition(volume, f"batch_rows = {rows}")
+        assert run_stage(volume, "answers").returncode == 0
+        assert {name: read(volume, name)["samples"] for name in PEOPLE} == expected
+
+
+def fork_stage(volume: Path, stage: str) -> int:
+    """Start a stage in a process that has PyTorch loaded already, so that a kill meets work and not imports; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    sys.argv = stage_command(volume, stage)[1:]
+    try:
+        runpy.run_module(f"confscoring.{stage}", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        os._exit(int(ended.code or 0))
+    finally:
+        os._exit(70)
+    return 0
+
+
+def test_killed_at_twenty_moments_and_resumed_the_files_are_the_same(tmp_path: Path) -> None:
+    import transformers  # noqa: F401
+
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    people = [f"{first} {last}" for first in ("Ada", "Bo", "Cy", "Di", "Ed", "Flo") for last in ("Albane", "Venn", "Oslund", "Krey")]
+    for folder in (calm, rough):
+        write_definition(write_volume(folder, people), "topics_at_once = 2")
+    draw, kills = random.Random(4), 0
+    for stage in ("responses", "answers"):
+        start = time.monotonic()
+        assert os.waitstatus_to_exitcode(os.waitpid(fork_stage(calm, stage), 0)[1]) == 0
+        took = time.monotonic() - start
+        for number in range(1, 11):  # ever later, so that all of the work is met
+            child = fork_stage(rough, stage)
+            time.sleep(took * number / 12 * draw.uniform(0.2, 1.0))
+            os.kill(child, signal.SIGKILL)
+            kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert os.waitstatus_to_exitcode(os.waitpid(fork_stage(rough, stage), 0)[1]) == 0
+    assert kills >= 10  # one that has nothing left to do ends by itself
+    assert outputs(rough) == outputs(calm) and len(outputs(calm)) == 2 * len(people)
