@@ -5,7 +5,9 @@ By hand:   python tests/scripted_service.py --port 8000 --latency 0.5 --fail 0.2
 
 Faults: 429 (with Retry-After), 429-bare, 503 (with Retry-After), 500, garbage (no JSON), truncated (JSON cut, its length
 right), empty (no choices), close (fewer bytes than announced), drop (no answer at all), stall (never answers), 400, 401,
-404, quota, null (a good reply without content), bare (a good reply without usage).
+404, quota, top_k and n (400: parameters that it does not know), null (a good reply without content), bare (one without usage),
+one (one with one choice, whatever n says). The choices of a call with n are, as at vLLM, what n calls with the seeds from its own
+one on would give.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import Any
 Body = dict[str, Any]
 _ERRORS = {
     "400": (400, {"message": "This model's maximum context length is 10 tokens", "code": "context_length_exceeded"}),
+    "top_k": (400, {"message": "Unrecognized request argument supplied: top_k", "code": None}),
+    "n": (400, {"message": "Only one completion choice is allowed", "code": None}),
     "401": (401, {"message": "Incorrect API key provided", "code": "invalid_api_key"}),
     "404": (404, {"message": "The model does not exist", "code": "model_not_found"}),
     "429": (429, {"message": "Rate limit reached", "code": "rate_limit_exceeded"}),
@@ -38,6 +42,12 @@ _ERRORS = {
 def prompt_of(body: Body) -> str:
     """Return the last message's text, or the prompt."""
     return str(body["messages"][-1]["content"] if "messages" in body else body["prompt"])
+
+
+def draws_of(body: Body) -> list[Body]:
+    """Return the bodies of the calls that would give the choices of this one, one each."""
+    alone = {key: value for key, value in body.items() if key != "n"}
+    return [alone | ({"seed": body["seed"] + place} if "seed" in body else {}) for place in range(body.get("n", 1))]
 
 
 def echo_hash(body: Body) -> str:
@@ -165,16 +175,15 @@ class ScriptedService:
             self._here -= 1
 
     def _reply(self, body: Body, first: str, fault: str | None) -> bytes:
-        text = None if fault == "null" else self._answer(body)
         chat = "/chat/" in first
-        choices = []
-        for index in range(body.get("n", 1)):  # further choices are other texts
-            told = self._answer({**body, "choice": index}) if index and text is not None else text
-            choice = {"message": {"role": "assistant", "content": told}} if chat else {"text": told}
-            choices.append({"index": index, "finish_reason": "content_filter" if fault == "null" else "stop"} | choice)
+        texts = [None if fault == "null" else self._answer(draw) for draw in draws_of(body)[: 1 if fault == "one" else None]]
+        choices: list[dict[str, Any]] = []
+        for index, text in enumerate(texts):
+            choice = {"index": index, "finish_reason": "content_filter" if fault == "null" else "stop"}
+            choices.append(choice | ({"message": {"role": "assistant", "content": text}} if chat else {"text": text}))
         reply: dict[str, Any] = {"object": "chat.completion" if chat else "text_completion", "model": body["model"], "choices": choices}
         if fault != "bare":
-            reply["usage"] = {"prompt_tokens": len(prompt_of(body).split()), "completion_tokens": len((text or "").split())}
+            reply["usage"] = {"prompt_tokens": len(prompt_of(body).split()), "completion_tokens": sum(len((text or "").split()) for text in texts)}
         return json.dumps(reply).encode()
 
     @staticmethod

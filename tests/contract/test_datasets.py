@@ -22,6 +22,21 @@ def test_every_packaged_definition_is_valid(name: str) -> None:
     assert build_steps(definition, DatasetPaths(Path("/v")), Path("/v"))
 
 
+@pytest.mark.parametrize(("name", "number", "spans"), [("bio", 11, "entities"), ("medqa", 7, "noun_chunks")])
+def test_the_papers_datasets_ask_after_examples_of_one_line_each(name: str, number: int, spans: str) -> None:
+    definition = load_definition(name)
+    answers = definition.answers
+    assert answers is not None
+    lines = answers.prefix.split("\n")
+    assert lines.pop() == "" and len(lines) == len(set(lines)) == number
+    for line in lines:  # the form in which a question is asked, then the answer, shorter than what is sampled
+        question, answer = line.split("? ")
+        assert question and 0 < len(answer.split()) <= 10 < answers.max_new_tokens and not answer.endswith(".")
+    assert (answers.prompt, answers.stop, answers.n, answers.temperature, answers.top_p, answers.top_k) == ("{question}", ("\n",), 20, 1.0, 0.9, 50)
+    entities = definition.entities
+    assert (entities.enabled, entities.backend, entities.spans, entities.n, entities.top_p, entities.top_k) == (False, "spacy", spans, 20, 0.9, 50)
+
+
 def test_an_unknown_dataset_lists_near_names() -> None:
     with pytest.raises(UsageError, match="Did you mean 'synth'"):
         load_definition("sinth")

@@ -190,9 +190,10 @@ def test_the_service_may_say_in_many_ways_how_long_to_wait(headers: dict[str, st
 CHAT = Request("chat", "m", (("user", "Who?"),), "p1", 0, {"max_tokens": 9})
 
 
-def read(status: int, body: object, key: str | None = None, request: Request = CHAT) -> Outcome:
+def read(status: int, body: object, key: str | None = None, request: Request = CHAT) -> Outcome | Reply:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Interpreter("api.example", key).read(request, status, {"Retry-After": "3"}, content)
+    outcome = Interpreter("api.example", key).read(request, status, {"Retry-After": "3"}, content)
+    return outcome[0] if isinstance(outcome, list) else outcome
 
 
 def chat_reply(content: object, **more: object) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import runpy
 import signal
 import sys
@@ -61,7 +62,26 @@ def test_topics_that_the_examples_give_away_are_named(volume: Path) -> None:
     done = run_stage(volume, "answers")
     assert done.returncode == 0 and "names 1 topic(s) and so gives answers away: Ada Albane" in done.stderr
     assert manifest(volume, "answers")["notes"]["in_prefix"] == ["Ada Albane"]  # type: ignore[index]
-    assert find_given_away(["Per Holt", "Per"], PREFIX) == ["Per Holt", "Per"] and find_given_away(["Nobody"], "") == []
+    assert find_given_away(["per holt", "Per"], PREFIX) == ["per holt", "Per"] and find_given_away(["Nobody"], "") == []
+    assert find_given_away(["Ada", "C++ (language)", "Hol"], "Is Canada large? Yes\nIs C++ (language) old? Yes\n" + PREFIX) == ["C++ (language)"]
+
+
+def test_a_question_that_a_topic_has_twice_is_asked_once(volume: Path) -> None:
+    path = volume / "dataset_mine" / "questions_per_topic_train.json"
+    topics = json.loads(path.read_text())
+    topics[0]["questions"].append(topics[0]["questions"][0])
+    write_json(path, topics)
+    assert run_stage(volume, "responses").returncode == 0
+    assert [len(row["responses"]) for row in read(volume, PEOPLE[0], "responses", "generations").values()] == [3, 3]
+    assert manifest(volume, "responses")["counts"]["responses"] == 3 * 2 * len(PEOPLE)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("stage", ["responses", "answers"])
+def test_a_definition_without_the_section_is_told_of(volume: Path, stage: str) -> None:
+    definition = volume / "mine.toml"
+    definition.write_text(re.sub(rf"\[{stage}\].*?(?=\n\[|\Z)", "", definition.read_text(), flags=re.DOTALL))
+    done = run_stage(volume, stage)
+    assert done.returncode != 0 and f"lacks [{stage}]" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_topic_whose_prompt_is_too_long_fails_alone(volume: Path) -> None:

@@ -8,6 +8,7 @@ dict of questions per response, and the margins of the draws. A question that se
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from confscoring.samplers import note_calls, open_sampler
@@ -73,9 +74,15 @@ def collect(responses: ScoredResponses, found: dict[str, list[Sample]]) -> dict[
 
 
 def find_given_away(topics: list[str], prefix: str) -> list[str]:
-    """Return the topics whose names stand in the few-shot examples."""
-    return [topic for topic in topics if topic.casefold() in prefix.casefold()]
+    """Return the topics whose names stand in the few-shot examples, as words of their own."""
+    return [topic for topic in topics if re.search(rf"(?<!\w){re.escape(topic)}(?!\w)", prefix, re.IGNORECASE)]
+
+
+def topics_at_once(ctx: Context) -> int:
+    """Return how many topics are sampled together."""
+    settings = ctx.definition.answers
+    return settings.topics_at_once if settings else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_topics("answers", prepare, group=32))
+    raise SystemExit(run_topics("answers", prepare, group=topics_at_once, fixed=True))

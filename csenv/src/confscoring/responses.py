@@ -20,6 +20,7 @@ from volume.records import Topic
 from volume.settings import SamplingSettings
 from volume.stage import run_topics
 
+
 def decodings(ctx: Context) -> list[tuple[str, SamplingSettings]]:
     """Return the ways in which responses are drawn: as defined for training, sampled and greedy for evaluation."""
     settings = ctx.definition.responses
@@ -48,7 +49,7 @@ def prepare(ctx: Context) -> Any:
     stream = "eval" if ctx.run else "responses"
 
     def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
-        asked = [(topic["topic"], question) for topic in topics for question in topic["questions"]]
+        asked = list(dict.fromkeys((topic["topic"], question) for topic in topics for question in topic["questions"]))
         drawn: dict[tuple[str, str], list[tuple[str, Sample]]] = {key: [] for key in asked}
         results: dict[str, list[Any] | ItemError] = {}
         for decoding, how in ways:
@@ -85,5 +86,11 @@ def collect(row: list[tuple[str, Sample]]) -> dict[str, Any]:
     }
 
 
+def topics_at_once(ctx: Context) -> int:
+    """Return how many topics are sampled together."""
+    settings = ctx.definition.responses
+    return settings.topics_at_once if settings else 1
+
+
 if __name__ == "__main__":
-    raise SystemExit(run_topics("responses", prepare, group=64))
+    raise SystemExit(run_topics("responses", prepare, group=topics_at_once, fixed=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from confscoring.sampler import Sampler
 from confscoring.sampling import TextSampler
 from confscoring.service_sampler import ServiceSampler
 from volume.context import Context
@@ -27,6 +26,8 @@ def open_sampler(ctx: Context, settings: SamplingSettings, run: str | None = Non
     model = definition.models[settings.model]
     if settings.backend == "openai" and run is None:
         return ServiceSampler(_open_client(ctx), served_name(ctx, settings), definition.seed, definition.name)
+    from confscoring.sampler import Sampler  # only where it is used: it needs torch
+
     folder = policy_folder(definition, ctx.paths, ctx.data_dir, run) if run else model_folder(definition, ctx.paths, ctx.data_dir, settings.model)
     return Sampler(folder, model.dtype, definition.seed, definition.name, model.device_map)
 

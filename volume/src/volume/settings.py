@@ -42,7 +42,7 @@ class SamplingSettings:
     prefix: str = ""  # few-shot examples before the prompt
     prompt: str = "{question}"  # form of the prompt
     batch_rows: int = 256  # sequences side by side; halved where memory does not hold them
-    samples_per_call: int = 1  # `openai`: asked for at once (the service's `n`): a prompt is paid for once, and they share a seed
+    samples_per_call: int = 1  # `openai`: asked for by one call at most (its `n`), for which the prompt is paid once
     topics_at_once: int = 32  # topics whose prompts are batched together; finished and kept together too
 
 

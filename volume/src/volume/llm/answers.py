@@ -5,16 +5,17 @@ All four are values, so that one place decides what to do about them. The key is
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from volume.errors import UsageError, VolumeError
-from volume.llm.calls import CallFailed, Reply, Request, choices, estimate_prompt, estimate_tokens
+from volume.llm.calls import CallFailed, Reply, Request, estimate_prompt, estimate_tokens
 
 _SHOWN = 200  # characters of the service's own message
 _KEPT = "What was recorded is kept, and the same command goes on there."
@@ -39,7 +40,7 @@ class Retry:
     stop: str = ""
 
 
-Outcome = Reply | Retry | CallFailed | VolumeError
+Outcome = list[Reply] | Retry | CallFailed | VolumeError
 
 
 class Interpreter:
@@ -53,10 +54,10 @@ class Interpreter:
     def __init__(self, host: str, key: str | None) -> None:
         self._host, self._key = host, key
 
-    def read(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """Return what an answer means."""
+    def read(self, request: Request, status: int, headers: Mapping[str, str], body: bytes, choices: int = 1) -> Outcome:
+        """Return what an answer means: at most so many replies, but fewer where the service gives fewer."""
         if status == 200:
-            return self._read_reply(request, body)
+            return self._read_replies(request, body, choices)
         code, said = self._error_of(body)
         told = f"(status {status}: {said})" if said else f"(status {status})"
         if status in (401, 403):
@@ -71,11 +72,13 @@ class Interpreter:
             return Retry(f"{self._host} failed {told}", wait_of(headers, time.time()), pause=status in (429, 503), stop=advice)
         return UsageError(f"{self._host} knows no such model or address {told}. Check llm.base_url and the name of the model, '{request.model}'. {_KEPT}")
 
-    def _read_reply(self, request: Request, body: bytes) -> Outcome:
+    def _read_replies(self, request: Request, body: bytes, most: int) -> Outcome:
         try:
             answer = json.loads(body)
-            texts = [choice["text"] if request.family == "completions" else choice["message"].get("content") for choice in answer["choices"]]
-            choice = answer["choices"][0]
+            choices = sorted(answer["choices"], key=lambda choice: choice.get("index") or 0)[:most]
+            texts = [choice["text"] if request.family == "completions" else choice["message"].get("content") for choice in choices]
+            if not texts:
+                raise IndexError("no choice")
             if not all(isinstance(text, str | None) for text in texts):
                 raise TypeError("its text is no text")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
@@ -83,15 +86,13 @@ class Interpreter:
             return Retry(f"{self._host} answered what is no reply ({type(error).__name__}): {said or 'nothing'}", paid=True)
         # A reply may be cut within a character that JSON writes as two halves; UTF-8 has no single halves.
         texts = [(text or "").encode("utf-8", "replace").decode() for text in texts]
-        wanted = choices(request)
-        if len(texts) < wanted:
-            return CallFailed(f"{self._host} gave {len(texts)} of {wanted} choices: it does not take the parameter n. Ask for one at a time (samples_per_call = 1).")
-        text = texts[0] if wanted == 1 else json.dumps(texts[:wanted], ensure_ascii=False)
         usage = answer.get("usage")
-        counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-        guesses = (estimate_prompt(request), estimate_tokens(text))
-        prompt_tokens, completion_tokens = (count if isinstance(count, int) else guess for count, guess in zip(counts, guesses, strict=True))
-        return Reply(text, prompt_tokens, completion_tokens, str(choice.get("finish_reason") or "stop"))
+        prompt, completion = (usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens"))
+        prompt_tokens = [prompt if isinstance(prompt, int) else estimate_prompt(request), *[0] * (len(texts) - 1)]
+        guesses = [estimate_tokens(text) for text in texts]
+        reply_tokens = share_tokens(completion, guesses) if isinstance(completion, int) else guesses
+        finishes = [str(choice.get("finish_reason") or "stop") for choice in choices]
+        return [Reply(*fields) for fields in zip(texts, prompt_tokens, reply_tokens, finishes, strict=True)]
 
     def _error_of(self, body: bytes) -> tuple[str, str]:
         """Return the code (with the type) and the message of the service's error."""
@@ -112,6 +113,13 @@ class Interpreter:
             said = said.replace(self._key, "***")
         said = " ".join(said.split())
         return said if len(said) <= _SHOWN else said[:_SHOWN] + "…"
+
+
+def share_tokens(total: int, sizes: Sequence[int]) -> list[int]:
+    """Share a number of tokens out in proportion to sizes, in whole numbers that add up to it."""
+    weights = [size + 1 for size in sizes]  # a text ends with a token of its own
+    ends = [total * end // sum(weights) for end in itertools.accumulate(weights)]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def wait_of(headers: Mapping[str, str], now: float) -> float | None:

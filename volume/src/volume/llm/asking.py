@@ -25,19 +25,19 @@ _TOLD_PAUSE = 5.0  # seconds from which on a pause is worth a line
 @dataclass
 class _Call:
     position: int
-    request: Request
+    draws: Sequence[Request]
     tokens: int  # most that it may use
     cost: float  # most that it may cost
     attempts: int = 0
 
 
 class Asking:
-    """Asks a service for many replies.
+    """Asks a service for many replies. A call asks for one draw, or for several that differ by chance alone.
 
     Args:
         settings: Calls in flight, attempts, pauses, prices.
         send: Makes one attempt.
-        keep: Commits a reply; returns what it cost.
+        keep: Commits the replies of a call; returns what they cost.
         note: Called right before a call is sent, with the limits already counting it.
         limits: Requests and tokens per minute.
         budget: The spending cap.
@@ -45,8 +45,8 @@ class Asking:
     """
 
     def __init__(
-        self, settings: LlmSettings, send: Callable[[Request], Awaitable[Outcome]], keep: Callable[[Request, Reply], float], note: Callable[[], None],
-        limits: Limits, budget: Budget, log: Callable[[str], None],
+        self, settings: LlmSettings, send: Callable[[Sequence[Request]], Awaitable[Outcome]], keep: Callable[[Sequence[Request], list[Reply]], float],
+        note: Callable[[], None], limits: Limits, budget: Budget, log: Callable[[str], None],
     ) -> None:
         self._settings, self._send, self._keep, self._note = settings, send, keep, note
         self._limits, self._budget, self._log = limits, budget, log
@@ -54,22 +54,22 @@ class Asking:
         self._door = asyncio.Lock()
         self._changed = asyncio.Event()
         self._queue: asyncio.Queue[_Call | None] = asyncio.Queue()
-        self._results: dict[int, Reply | CallFailed] = {}
+        self._results: dict[int, list[Reply] | CallFailed] = {}
         self._wanted = 0
         self._ending = False
         self._error: VolumeError | None = None
 
-    async def run(self, requests: Sequence[Request]) -> list[Reply | CallFailed]:
-        """Return the replies in the order of the requests.
+    async def run(self, calls: Sequence[Sequence[Request]]) -> list[list[Reply] | CallFailed]:
+        """Return each call's replies, in the order of the calls; they may be fewer than its draws.
 
         Raises:
             VolumeError: Something that is no single call's fault; nothing more was sent, and what was in flight is kept.
         """
-        self._wanted = len(requests)
-        for position, request in enumerate(requests):
-            prompt, reply = estimate_prompt(request), most_reply_tokens(request)
-            self._queue.put_nowait(_Call(position, request, prompt + reply, price(self._settings, prompt, reply)))
-        workers = [asyncio.create_task(self._work()) for _ in range(min(max(1, self._settings.in_flight), len(requests)))]
+        self._wanted = len(calls)
+        for position, draws in enumerate(calls):
+            prompt, reply = estimate_prompt(draws[0]), len(draws) * most_reply_tokens(draws[0])
+            self._queue.put_nowait(_Call(position, draws, prompt + reply, price(self._settings, prompt, reply)))
+        workers = [asyncio.create_task(self._work()) for _ in range(min(max(1, self._settings.in_flight), len(calls)))]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
@@ -100,7 +100,7 @@ class Asking:
             tickets = self._limits.take(call.tokens)
             self._budget.reserve(call.cost)
             self._note()
-            outcome = await self._send(call.request)
+            outcome = await self._send(call.draws)
             try:
                 self._settle(call, tickets, outcome)
             except VolumeError as error:  # the store cannot be written
@@ -127,9 +127,9 @@ class Asking:
         """Count what the attempt used, and decide what comes of it."""
         cost, lost, tokens = 0.0, 0.0, None
         try:
-            if isinstance(outcome, Reply):
-                tokens = outcome.prompt_tokens + outcome.completion_tokens
-                cost = self._keep(call.request, outcome)
+            if isinstance(outcome, list):
+                tokens = sum(reply.prompt_tokens + reply.completion_tokens for reply in outcome)
+                cost = self._keep(call.draws, outcome)
             elif isinstance(outcome, Retry) and outcome.paid:
                 lost = call.cost
         finally:
@@ -158,7 +158,7 @@ class Asking:
             delay = max(delay, outcome.wait)
         asyncio.get_running_loop().call_later(delay, self._queue.put_nowait, call)
 
-    def _finish(self, call: _Call, result: Reply | CallFailed) -> None:
+    def _finish(self, call: _Call, result: list[Reply] | CallFailed) -> None:
         self._results[call.position] = result
         if len(self._results) == self._wanted:
             self._end(max(1, self._settings.in_flight))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from volume.errors import ItemError
@@ -47,18 +47,29 @@ class Request:
         """Return the SHA-256 under which the reply is stored."""
         return sha256_bytes(self.as_json().encode())
 
-    def body(self) -> dict[str, Any]:
-        """Return what the service is sent."""
+    def draws(self, n: int) -> list[Request]:
+        """Return n requests like this one, each another draw: the sample's index counts up, and with it the seed, if there is one.
+
+        So do the seeds of one call's choices at vLLM and llama.cpp's server: a draw is the same there alone and among others.
+        """
+        seed = self.parameters.get("seed")
+        return [
+            replace(self, sample=self.sample + place, parameters=self.parameters | ({} if seed is None else {"seed": seed + place})) for place in range(n)
+        ]
+
+    def body(self, choices: int = 1) -> dict[str, Any]:
+        """Return what the service is sent to have this draw, or so many from it on."""
+        parameters = self.parameters | ({"n": choices} if choices > 1 else {})
         if self.family == "completions":
-            return {"model": self.model, "prompt": self.messages[0][1], **self.parameters}
-        return {"model": self.model, "messages": [{"role": role, "content": text} for role, text in self.messages], **self.parameters}
+            return {"model": self.model, "prompt": self.messages[0][1], **parameters}
+        return {"model": self.model, "messages": [{"role": role, "content": text} for role, text in self.messages], **parameters}
 
 
 @dataclass(frozen=True)
 class Reply:
     """The text of a reply, its token use, and why it ended (``length``: it was cut at max_tokens).
 
-    A request whose parameter ``n`` is above 1 asks for so many choices at once: then the text is a JSON list of theirs.
+    Of several draws in one call the first has the tokens of the prompt, and they share those of the replies by their lengths.
     """
 
     text: str
@@ -77,7 +88,10 @@ def _json_of(fields: dict[str, Any]) -> str:
 
 @dataclass
 class Usage:
-    """What a client did: ``calls`` were asked of the service and answered, ``recorded`` were in the store. The rest is of ``calls``."""
+    """What a client did: ``calls`` were asked of the service and answered, ``recorded`` were in the store. The rest is of ``calls``.
+
+    Several draws in one call count each.
+    """
 
     calls: int = 0
     recorded: int = 0
@@ -99,13 +113,7 @@ def estimate_prompt(request: Request) -> int:
 def most_reply_tokens(request: Request) -> int:
     """Return how many tokens the reply may have."""
     given = request.parameters.get("max_completion_tokens", request.parameters.get("max_tokens"))
-    return (given if isinstance(given, int) else _UNSAID_REPLY) * choices(request)
-
-
-def choices(request: Request) -> int:
-    """Return how many texts a request asks for at once."""
-    given = request.parameters.get("n", 1)
-    return given if isinstance(given, int) else 1
+    return given if isinstance(given, int) else _UNSAID_REPLY
 
 
 def price(settings: LlmSettings, prompt_tokens: int, completion_tokens: int) -> float:

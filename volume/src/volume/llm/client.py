@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -67,14 +67,23 @@ class Client:
     def complete(self, requests: Sequence[Request]) -> list[Reply | CallFailed]:
         """Return the replies in the order of the requests; equal requests are asked once.
 
-        Not for use within a running event loop.
+        Not for use within a running event loop. Raises what ``draw`` raises.
+        """
+        return [replies[0] for replies in self.draw(requests, 1)]
+
+    def draw(self, requests: Sequence[Request], n: int, together: int = 1) -> list[list[Reply | CallFailed]]:
+        """Return n draws of every request (``Request.draws``), each recorded under a key of its own, so that only missing ones are asked for.
+
+        Args:
+            together: At most so many draws of a request are asked for by one call, its parameter ``n``, so that the prompt is sent
+                and paid for once. A service that gives fewer is asked for the rest again.
 
         Raises:
             VolumeError: A call is not recorded in mode `replay`, or something that is no single call's fault stopped the
                 rest. It is raised again, with nothing sent, when a call would need the service once more.
         """
-        keys = [request.key() for request in requests]
-        wanted = dict(zip(keys, requests, strict=True))
+        groups = [{draw.key(): draw for draw in request.draws(n)} for request in requests]
+        wanted = {key: draw for group in groups for key, draw in group.items()}
         results = self._look_up(wanted)
         missing = {key: request for key, request in wanted.items() if key not in results}
         if missing and self._mode == "replay":
@@ -90,18 +99,20 @@ class Client:
                 results |= self._look_up(missing)  # another process may have asked meanwhile
                 missing = {key: request for key, request in missing.items() if key not in results}
                 self._usage.recorded += len(wanted) - len(missing)
-                if missing:
-                    results |= self._ask(missing, turn)
+                while missing:
+                    results |= self._ask(share_out(groups, missing, together), turn)
+                    missing = {key: request for key, request in missing.items() if key not in results}
         else:
             self._usage.recorded += len(wanted)
-        return [results[key] for key in keys]
+        return [[results[key] for key in group] for group in groups]
 
     def _look_up(self, requests: Mapping[str, Request]) -> dict[str, Reply | CallFailed]:
         keys = requests if self._mode != "refresh" else [key for key in requests if key in self._asked]
         found = ((key, self._store.find(key)) for key in keys)
         return {key: reply for key, reply in found if reply is not None}
 
-    def _ask(self, requests: Mapping[str, Request], turn: Turn) -> dict[str, Reply | CallFailed]:
+    def _ask(self, calls: Sequence[Sequence[Request]], turn: Turn) -> dict[str, Reply | CallFailed]:
+        """Return the replies by the keys of their requests; where a call brought fewer than it asked for, the others are left out."""
         try:
             from volume.llm.service import Service
         except ModuleNotFoundError as error:
@@ -110,29 +121,38 @@ class Client:
         budget = Budget(self._max_cost, self._store.spent(self._dataset), self._unanswered)
         limited = bool(self._settings.requests_per_minute or self._settings.tokens_per_minute)
 
-        async def run() -> list[Reply | CallFailed]:
+        async def run() -> list[list[Reply] | CallFailed]:
             async with Service(self._settings, self._key) as service:
                 note = (lambda: turn.note(self._limits.left())) if limited else (lambda: None)
-                return await Asking(self._settings, service.send, self._keep, note, self._limits, budget, self._log).run(list(requests.values()))
+                return await Asking(self._settings, service.send, self._keep, note, self._limits, budget, self._log).run(calls)
 
         try:
-            return dict(zip(requests, asyncio.run(run()), strict=True))
+            found = asyncio.run(run())
         except VolumeError as error:
             self._stopped = error
             raise
         finally:
             self._unanswered = budget.unanswered
             turn.note(self._limits.left())
+        results: dict[str, Reply | CallFailed] = {}
+        for draws, replies in zip(calls, found, strict=True):
+            if isinstance(replies, CallFailed):
+                results |= {draw.key(): replies for draw in draws}
+            else:
+                results |= {draw.key(): reply for draw, reply in zip(draws, replies, strict=False)}
+        return results
 
-    def _keep(self, request: Request, reply: Reply) -> float:
-        cost = price(self._settings, reply.prompt_tokens, reply.completion_tokens)
-        self._store.put(request, reply, self._dataset, cost)
-        self._asked.add(request.key())
-        self._usage.calls += 1
-        self._usage.prompt_tokens += reply.prompt_tokens
-        self._usage.completion_tokens += reply.completion_tokens
-        self._usage.spent += cost
-        return cost
+    def _keep(self, draws: Sequence[Request], replies: list[Reply]) -> float:
+        """Commit the replies of one call; return what they cost."""
+        priced = [(draw, reply, price(self._settings, reply.prompt_tokens, reply.completion_tokens)) for draw, reply in zip(draws, replies, strict=False)]
+        self._store.put_all(priced, self._dataset)
+        for draw, reply, cost in priced:
+            self._asked.add(draw.key())
+            self._usage.calls += 1
+            self._usage.prompt_tokens += reply.prompt_tokens
+            self._usage.completion_tokens += reply.completion_tokens
+            self._usage.spent += cost
+        return sum(cost for _, _, cost in priced)
 
     def close(self) -> None:
         """Close the store."""
@@ -143,6 +163,23 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def share_out(groups: Iterable[Mapping[str, Request]], missing: Collection[str], together: int) -> list[list[Request]]:
+    """Return the calls that ask for what is missing: each for at most ``together`` draws of one group that follow each other."""
+    left, calls = set(missing), list[list[Request]]()
+    for group in groups:
+        call: list[Request] | None = None
+        for key, draw in group.items():
+            if key not in left:
+                call = None
+                continue
+            left.remove(key)
+            if call is None or len(call) == together:
+                call = []
+                calls.append(call)
+            call.append(draw)
+    return calls
 
 
 def _check(settings: LlmSettings, max_cost: float | None, key: str | None) -> None:

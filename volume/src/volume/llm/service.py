@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Sequence
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -44,14 +45,14 @@ class Service:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._session.close()
 
-    async def send(self, request: Request) -> Outcome:
-        """Make one attempt."""
-        status = 0
+    async def send(self, draws: Sequence[Request]) -> Outcome:
+        """Make one attempt to have some draws from one prompt, with consecutive samples."""
+        request, status = draws[0], 0
         try:
             # No redirects: a POST would turn into a GET, and the key would go to a host that nobody named.
-            async with self._session.post(self._urls[request.family], data=json.dumps(request.body()).encode(), allow_redirects=False) as response:
+            async with self._session.post(self._urls[request.family], data=json.dumps(request.body(len(draws))).encode(), allow_redirects=False) as response:
                 status = response.status
-                return self._interpreter.read(request, status, response.headers, await response.read())
+                return self._interpreter.read(request, status, response.headers, await response.read(), len(draws))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Retry(f"{self._host} cannot be reached: {self._interpreter.shorten(str(error))}", stop="Check llm.base_url and that the service runs.")
         except TimeoutError:

@@ -122,18 +122,23 @@ class CallStore:
 
     def put(self, request: Request, reply: Reply, dataset: str = "", spent: float = 0.0) -> None:
         """Commit a reply, in place of an earlier one, and add what it cost to the dataset's spending."""
-        self._write([(request, reply)], _PUT, dataset, spent)
+        self.put_all([(request, reply, spent)], dataset)
+
+    def put_all(self, calls: Iterable[tuple[Request, Reply, float]], dataset: str = "") -> None:
+        """Commit several replies and what each cost at once: all of them, or none."""
+        self._write(calls, _PUT, dataset)
 
     def add(self, calls: Iterable[tuple[Request, Reply]], dataset: str) -> int:
         """Commit many replies at once, except where one is recorded; return how many were new."""
-        return self._write(calls, "INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", dataset, 0.0)
+        free = ((request, reply, 0.0) for request, reply in calls)
+        return self._write(free, "INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", dataset)
 
-    def _write(self, calls: Iterable[tuple[Request, Reply]], statement: str, dataset: str, spent: float) -> int:
+    def _write(self, calls: Iterable[tuple[Request, Reply, float]], statement: str, dataset: str) -> int:
         written = 0
         with self._telling():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                for request, reply in calls:
+                for request, reply, spent in calls:
                     text = request.as_json()
                     if self._db.execute(statement, (sha256_bytes(text.encode()), text, reply.as_json())).rowcount > 0:
                         self._db.execute(_SPEND, (request.model, dataset, 1, reply.prompt_tokens, reply.completion_tokens, spent))
