@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from sampling_volume import PEOPLE, PREFIX, manifest, outputs, run_stage, stage_command, write_definition, write_volume
+from sampling_volume import PEOPLE, PREFIX, manifest, outputs, run_stage, stage_command, stage_environment, write_definition, write_volume
 
 from confscoring.answers import find_given_away, questions_of
+from volume.command import stage_command as stage_step_command
+from volume.datasets import load_definition
 from volume.files import write_json
 from volume.paths import encode_topic
 
@@ -108,6 +113,24 @@ def test_texts_are_the_same_whatever_the_batch_size(volume: Path) -> None:
         write_definition(volume, f"batch_rows = {rows}")
         assert run_stage(volume, "answers").returncode == 0
         assert {name: read(volume, name)["samples"] for name in PEOPLE} == expected
+
+
+def test_processes_that_share_the_topics_out_write_the_same(tmp_path: Path) -> None:
+    """The stage started by torchrun, as `make answers GPUS=2` does it."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    for folder in (alone, shared):
+        write_definition(write_volume(folder), "topics_at_once = 1")
+    assert run_stage(alone, "answers").returncode == 0
+    step = SimpleNamespace(module="confscoring.answers", args=("--split", "train"))
+    given = argparse.Namespace(dataset="synth", data_dir=shared, gpus=2, seed=None, scale=None, limit=None, llm_mode="record", max_cost=None)
+    command = stage_step_command(step, load_definition(str(shared / "mine.toml")), given)  # type: ignore[arg-type]
+    launcher = command[1 : command.index("confscoring.answers") - 1]
+    done = subprocess.run([sys.executable, *launcher, *stage_command(shared, "answers")], env=stage_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nproc_per_node 2" in " ".join(launcher) and done.stderr.count("of its") == 2
+    assert outputs(shared) == outputs(alone) and len(outputs(alone)) == len(PEOPLE)
+    left, right = (manifest(folder, "answers") for folder in (alone, shared))
+    assert left["counts"] == right["counts"] and left["outputs"] == right["outputs"]
 
 
 def fork_stage(volume: Path, stage: str) -> int:
