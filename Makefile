@@ -16,6 +16,7 @@ SEED ?=
 SCALE ?=
 LIMIT ?=
 JOBS ?=
+GPUS ?=
 RUNS ?=
 LLM_MODE ?=
 MAX_COST ?=
@@ -29,7 +30,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(nam
 export DATA ENGINE STACK ENVS BASE_IMAGE
 
 WORLD = --dataset "$(DATASET)" $(if $(SEED),--seed "$(SEED)") $(if $(SCALE),--scale "$(SCALE)")
-OPTIONS = $(WORLD) --data-dir "$(DATA)" $(if $(LIMIT),--limit "$(LIMIT)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(RUNS),--runs "$(RUNS)") \
+OPTIONS = $(WORLD) --data-dir "$(DATA)" $(if $(LIMIT),--limit "$(LIMIT)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(GPUS),--gpus "$(GPUS)") $(if $(RUNS),--runs "$(RUNS)") \
 	$(if $(LLM_MODE),--llm-mode "$(LLM_MODE)") $(if $(MAX_COST),--max-cost "$(MAX_COST)")
 HOST_PYTHON = PYTHONPATH="$(CURDIR)/volume/src" PYTHONDONTWRITEBYTECODE=1 "$(PYTHON)"
 PIPELINE = $(HOST_PYTHON) -m volume.pipeline
@@ -40,7 +41,7 @@ STAGES := data factscore questions answers entities rewards train eval report
 
 help: ## this list
 	@grep -hE '^[a-z$$][a-z $$()A-Z-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/; s/$$(STAGES)/data … report/' | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
-	@echo "  variables: DATASET DATA ENGINE STACK SEED SCALE RUNS LIMIT JOBS LLM_MODE MAX_COST (see README.md)"
+	@echo "  variables: DATASET DATA ENGINE STACK SEED SCALE RUNS LIMIT JOBS GPUS LLM_MODE MAX_COST (see README.md)"
 
 demo: python ## the whole method on the synthetic world: no GPU, key, weights or Docker needed
 	@$(PIPELINE) demo $(OPTIONS)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from volume.context import Context
-from volume.errors import ItemError
+from volume.errors import ItemError, RecordError
 from volume.files import write_json
 from volume.records import Topic
 from volume.stage import run_topics
@@ -84,6 +84,41 @@ def test_an_exception_on_one_topic_of_a_group_costs_only_that_topic(volume: Path
 
     assert run_topics("questions", prepare, group=4, argv=["--dataset", "synth", "--data-dir", str(volume), "--split", "train"]) == 3
     assert manifest(volume)["failures"] == {"Cy": "ValueError: odd input"}
+
+
+def test_a_group_that_fails_as_a_whole_is_counted_once(volume: Path) -> None:
+    def prepare(ctx: Context) -> Any:
+        def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
+            for topic in topics:
+                ctx.count("facts", 2, topic=topic["topic"])
+            if len(topics) > 1:
+                raise ValueError("too much at once")
+            return {topic["topic"]: [[]] for topic in topics}
+
+        return work
+
+    assert run_topics("questions", prepare, group=4, argv=["--dataset", "synth", "--data-dir", str(volume), "--split", "train"]) == 0
+    assert manifest(volume)["counts"]["facts"] == 8
+
+
+@pytest.mark.parametrize("group", [1, 3, 4])
+def test_a_file_that_cannot_be_read_costs_its_own_topic_only_however_large_the_group(volume: Path, group: int) -> None:
+    def prepare(_ctx: Context) -> Any:
+        def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
+            if any(topic["topic"] == "Di" for topic in topics):
+                raise RecordError("Di.json: not valid JSON")
+            return {topic["topic"]: [[]] for topic in topics}
+
+        return work
+
+    assert run_topics("questions", prepare, group=group, argv=["--dataset", "synth", "--data-dir", str(volume), "--split", "train"]) == 3
+    assert manifest(volume)["failures"] == {"Di": "Di.json: not valid JSON"} and manifest(volume)["counts"]["done"] == 3
+
+
+def test_a_topic_that_the_stage_says_nothing_of_has_failed(volume: Path) -> None:
+    argv = ["--dataset", "synth", "--data-dir", str(volume), "--split", "train"]
+    assert run_topics("questions", lambda ctx: lambda topics: {"Ada": [[]]}, group=4, argv=argv) == 3
+    assert manifest(volume)["failures"] == dict.fromkeys(NAMES[1:], "the stage gave no result for it")
 
 
 def test_a_topic_whose_input_is_missing_fails_with_the_file_named(volume: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def test_a_corrupted_file_is_named_and_mended_by_running_again(finished: Path) -
         (("rewards", "--dataset", "sinth"), "Did you mean 'synth'?"),
         (("rewards", "--dataset", "bio"), "Missing for 'bio'"),
         (("train", "--dataset", "synth", "--runs", "factscor"), "Did you mean 'factscore'?"),
+        (("rewards", "--dataset", "synth", "--gpus", "0"), "GPUS=0: expected the number of processes"),
     ],
 )
 def test_what_cannot_run_is_refused_with_status_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -154,3 +156,39 @@ def test_a_run_whose_reader_leaves_early_leaves_no_process_behind(tmp_path: Path
     assert process.wait(timeout=120) == 1
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_processes_share_out_the_topics_and_write_the_same_files(finished: Path, tmp_path: Path) -> None:
+    """By torchrun, in both environments that have it run a stage over topics."""
+    volume = tmp_path / "volume"
+    shutil.copytree(finished, volume)
+    root = volume / "dataset_toy"
+    for step, outputs in {"factscore-dpoval": "factscore_outputs", "entities-dpoval": "ne_samples"}.items():
+        for name in json.loads((root / "manifests" / f"{step}.json").read_text())["outputs"]:
+            assert outputs in name
+            (volume / name).unlink()
+    done = run("rewards", volume, "--gpus", "3")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    for step in ("factscore-dpoval", "entities-dpoval"):
+        for rank in range(3):
+            assert f"[{step}] rank {rank} of 3: " in done.stdout
+    assert checksums(volume) == checksums(finished)
+
+
+@pytest.mark.parametrize("partial", [True, False], ids=["some topics failed", "the stage broke down"])
+def test_torchrun_s_status_1_stands_for_failed_topics_where_the_manifest_says_so(finished: Path, tmp_path: Path, partial: bool) -> None:
+    volume = tmp_path / "volume"
+    shutil.copytree(finished, volume)
+    manifest = volume / "dataset_toy" / "manifests" / "factscore-dpoval.json"
+    (tmp_path / "partial.json").write_text(json.dumps({**json.loads(manifest.read_text()), "status": "partial", "failures": {"Ada": "why"}}))
+    (volume / sorted(json.loads(manifest.read_text())["outputs"])[0]).unlink()
+    docker = tmp_path / "bin" / "docker"  # stands for an engine in which torchrun ends with 1, as it does whatever its processes end with
+    docker.parent.mkdir()
+    leave = f"cp '{tmp_path}/partial.json' '{manifest}'" if partial else "true"
+    docker.write_text(f"""#!/bin/sh\ncase "$1" in run) echo "$*" >> '{tmp_path}/called'; {leave}; exit 1;; image) echo sha256:1234;; esac\n""")
+    docker.chmod(0o755)
+    variables = environment() | {"ENGINE": "docker", "PATH": f"{docker.parent}:/usr/bin:/bin"}
+    done = subprocess.run(command("factscore", volume, "--gpus", "4"), env=variables, capture_output=True, text=True, check=False)
+    called = (tmp_path / "called").read_text()
+    assert "-m torch.distributed.run" in called and "--nproc_per_node 4 -m factscoring.factscore" in called
+    assert (done.returncode, "exit status 3" in done.stdout) == ((3, True) if partial else (1, False)), done.stdout + done.stderr

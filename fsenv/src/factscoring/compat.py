@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from volume.cards import choose_card
 from volume.errors import UsageError
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model")
@@ -77,19 +78,22 @@ def check_folder(folder: Path) -> None:
 
 
 def choose_device(dtype: str = "float32") -> str:
-    """Return "cuda" where there is a GPU, else "cpu", and keep torch to as many threads as OMP_NUM_THREADS says (else one).
+    """Return this process's GPU where there is one ("cuda:0"), else "cpu", and keep torch to as many threads as OMP_NUM_THREADS says (else one).
 
     Raises:
-        UsageError: This environment's torch has no code for the GPU, or it cannot calculate in ``dtype`` on the CPU.
+        UsageError: More processes were started than there are GPUs, this environment's torch has no code for this one, or it
+            cannot calculate in ``dtype`` on the CPU.
     """
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     if torch.cuda.is_available():  # True on a card that torch has no code for, too
-        capability, built = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
+        card = choose_card(torch.cuda.device_count())
+        capability, built = torch.cuda.get_device_capability(card), torch.cuda.get_arch_list()
         if not can_run(capability, built):
-            raise UsageError(describe_mismatch(torch.cuda.get_device_name(), capability, built, torch.__version__))
-        return "cuda"
+            raise UsageError(describe_mismatch(torch.cuda.get_device_name(card), capability, built, torch.__version__))
+        torch.cuda.set_device(card)  # what names no card means this one
+        return f"cuda:{card}"
     try:
         square = torch.ones(1, 1, dtype=getattr(torch, dtype))
         square @ square

@@ -10,12 +10,11 @@ from pathlib import Path
 from volume.settings import Definition
 from volume.steps import Step, asks_service
 
-
 # Stages over topics that may run a local model: their topics are shared out among processes, one for each GPU.
 _SHARED = ("confscoring.responses", "confscoring.answers", "confscoring.entities", "factscoring.factscore", "factscoring.rejudge")
 
 # torchrun on this host alone. `--standalone` would take port 29400 in PyTorch 1.13 and 2.0, where two launches at once then meet;
-# port 0 is a free one. Before 2.1 it looks every 5 s whether its processes have ended.
+# port 0 is a free one. They also look only every 5 s whether their processes have ended.
 _TORCHRUN = ("python", "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--monitor_interval", "0.5")
 
 # PyTorch 1.13 on Python 3.11 cannot read its own default, no redirection (an enum's iteration skips 0 since then), and ends with

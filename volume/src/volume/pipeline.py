@@ -205,6 +205,7 @@ class Runner:
         if status == FAILED and count_processes(step, self.definition, self.given.gpus) > 1:
             after = read_manifest(self.paths, step.id)  # torchrun makes 1 of every status; the rank that ended last tells more
             if after is not None and after != before and after["status"] == "partial":
+                self._print(step, "torchrun tells of failed topics as of a failed process; all other topics are finished and kept")
                 status = PARTIAL
         ended = "done" if status == COMPLETE else f"exit status {status}{_EXPLAINED.get(status, '')}"
         self._print(step, f"{ended} after {time.monotonic() - clock:.0f} s")

@@ -1,0 +1,63 @@
+"""GPUS=4: which steps are started by torchrun, with what command, and which card each process takes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from volume.cards import choose_card
+from volume.command import stage_command
+from volume.datasets import load_definition
+from volume.errors import UsageError
+from volume.paths import DatasetPaths
+from volume.steps import build_steps
+
+
+def test_each_process_takes_the_card_of_its_rank_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_card(2) == 1
+    with pytest.raises(UsageError, match=r"LOCAL_RANK=1.* 1 visible"):
+        choose_card(1)
+    monkeypatch.delenv("LOCAL_RANK")
+    assert choose_card(1) == 0
+
+
+def commands(gpus: int, **sections: Any) -> dict[str, list[str]]:
+    """Return the command of every step of `bio`, some of its sections replaced."""
+    definition = dataclasses.replace(load_definition("bio"), **sections)
+    given = argparse.Namespace(dataset="bio", gpus=gpus, seed=None, scale=None, limit=7, llm_mode="record", max_cost=None)
+    steps = build_steps(definition, DatasetPaths(Path("data/dataset_bio")), Path("data"))
+    return {step.id: stage_command(step, definition, given) for step in steps.values()}
+
+
+def test_steps_over_topics_that_run_a_model_are_started_once_for_each_gpu() -> None:
+    one, four = commands(1), commands(4)
+    assert all(command[:2] == ["python", "-m"] and "torch.distributed.run" not in command for command in one.values())
+    shared = {name for name, command in four.items() if "torch.distributed.run" in command}
+    assert {name.rpartition("-")[0] for name in shared} >= {"responses", "factscore", "answers", "eval-responses", "eval-factscore"}
+    assert not {name for name in shared if name.startswith(("questions", "rewards", "train", "eval-base", "report"))}
+    for name in shared:
+        end = four[name].index("--nproc_per_node")
+        assert four[name][end + 1] == "4" and four[name][end + 2 :] == one[name][1:]  # what follows is the step's own command
+    assert {name: command for name, command in four.items() if name not in shared} == {name: command for name, command in one.items() if name not in shared}
+
+
+def test_a_step_that_only_asks_a_service_is_started_once() -> None:
+    bio = load_definition("bio")
+    assert bio.verifier and bio.retrieval and bio.answers
+    asking = {"verifier": dataclasses.replace(bio.verifier, backend="llm", npm=False), "retrieval": dataclasses.replace(bio.retrieval, backend="bm25")}
+    asking["answers"] = dataclasses.replace(bio.answers, backend="openai")
+    found = commands(4, **asking)
+    assert [name for name in found if name.startswith(("factscore-", "answers-")) and "torch.distributed.run" in found[name]] == []
+    assert "torch.distributed.run" in found["responses-train"]
+
+
+def test_an_estimate_is_one_process_whatever_the_step() -> None:
+    definition = load_definition("bio")
+    given = argparse.Namespace(dataset="bio", gpus=4, seed=None, scale=None, limit=None, llm_mode="record", max_cost=None)
+    step = build_steps(definition, DatasetPaths(Path("data/dataset_bio")), Path("data"))["factscore-train"]
+    assert stage_command(step, definition, given, "factscoring.estimate")[:3] == ["python", "-m", "factscoring.estimate"]
