@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from volume.cards import choose_card
+from volume.cards import can_run, check_card, choose_card
 from volume.command import stage_command
 from volume.datasets import load_definition
 from volume.errors import UsageError
@@ -61,3 +61,27 @@ def test_an_estimate_is_one_process_whatever_the_step() -> None:
     given = argparse.Namespace(dataset="bio", gpus=4, seed=None, scale=None, limit=None, llm_mode="record", max_cost=None)
     step = build_steps(definition, DatasetPaths(Path("data/dataset_bio")), Path("data"))["factscore-train"]
     assert stage_command(step, definition, given, "factscoring.estimate")[:3] == ["python", "-m", "factscoring.estimate"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "expected"),
+    [
+        ((9, 0), ["sm_37", "sm_80", "sm_86"], False),  # the paper stack's torch on Hopper
+        ((8, 9), ["sm_80", "sm_86"], True),  # the same major, a lower minor
+        ((8, 0), ["sm_86"], False),  # a higher minor
+        ((9, 0), ["sm_86", "compute_86"], True),  # PTX is compiled for later cards
+        ((8, 0), ["compute_86"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((10, 0), ["sm_90a", "sm_100"], True),
+        ((10, 3), ["sm_100a"], False),  # code of that card alone
+        ((8, 0), [], False),
+    ],
+)
+def test_code_runs_on_its_own_major_capability_and_ptx_on_every_later_one(capability: tuple[int, int], built: list[str], expected: bool) -> None:
+    assert can_run(capability, built) is expected
+
+
+def test_the_message_of_a_card_without_code_names_the_card_its_capability_and_the_stack() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_card("NVIDIA H100", (9, 0), ["sm_80", "sm_86"], "1.13.1")
+    assert all(part in str(caught.value) for part in ("NVIDIA H100", "SM 9.0", "sm_80, sm_86", "STACK=current"))

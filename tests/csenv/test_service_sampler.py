@@ -165,9 +165,9 @@ def test_the_stages_sample_from_a_server_that_fails_every_fifth_time_and_write_t
             volume = write_volume(tmp_path / name)
             write_definition(volume, 'backend = "openai"', f"[completions]\nbase_url = '{service.url}'\nbackoff_s = 0.001\nattempts = 20")
             for stage in ("responses", "answers"):
-                done = run_stage(volume, stage, OPENAI_API_KEY="sk-not-yours")
+                done = run_stage(volume, stage, OPENAI_API_KEY="sk-not-yours", COMPLETIONS_API_KEY="sk-own")
                 assert done.returncode == 0, done.stderr
-            assert service.authorizations and set(service.authorizations) == {None}  # the key is that of [llm] alone
+            assert service.authorizations and set(service.authorizations) == {"Bearer sk-own"}  # the other key is that of [llm] alone
             assert {body["model"] for body in service.calls} == {"somebody/tiny"}
             seen.append(outputs(volume))
     assert seen[0] == seen[1] and len(seen[0]) == 10

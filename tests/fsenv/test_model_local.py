@@ -12,7 +12,6 @@ import pytest
 import torch
 from tiny_models import make_llama, make_roberta
 
-from factscoring.compat import can_run, describe_mismatch
 from factscoring.facts import Fact
 from factscoring.judgements import Judgement, Question
 from factscoring.local import LocalVerifier, decide
@@ -206,29 +205,6 @@ def test_weights_of_another_architecture_are_a_usage_error_and_not_filled_with_r
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(UsageError, match=r"another kind of model|cannot be loaded"):
         LocalVerifier(tmp_path, "float32")
-
-
-@pytest.mark.parametrize(
-    ("capability", "built", "expected"),
-    [
-        ((9, 0), ["sm_37", "sm_80", "sm_86"], False),  # the paper stack's torch on Hopper
-        ((8, 9), ["sm_80", "sm_86"], True),  # the same major, a lower minor
-        ((8, 0), ["sm_86"], False),  # a higher minor
-        ((9, 0), ["sm_86", "compute_86"], True),  # PTX is compiled for later cards
-        ((8, 0), ["compute_86"], False),
-        ((9, 0), ["sm_90a"], True),
-        ((10, 0), ["sm_90a", "sm_100"], True),
-        ((10, 3), ["sm_100a"], False),  # code of that card alone
-        ((8, 0), [], False),
-    ],
-)
-def test_code_runs_on_its_own_major_capability_and_ptx_on_every_later_one(capability: tuple[int, int], built: list[str], expected: bool) -> None:
-    assert can_run(capability, built) is expected
-
-
-def test_the_message_of_a_card_without_code_names_the_card_its_capability_and_the_stack() -> None:
-    message = describe_mismatch("NVIDIA H100", (9, 0), ["sm_80", "sm_86"], "1.13.1")
-    assert all(part in message for part in ("NVIDIA H100", "SM 9.0", "sm_80, sm_86", "STACK=current"))
 
 
 def test_importing_the_backends_imports_neither_torch_nor_numpy(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:

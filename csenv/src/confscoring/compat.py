@@ -62,6 +62,7 @@ def _choose_device(dtype: str) -> str:
     if torch.cuda.is_available():
         card = choose_card(torch.cuda.device_count())
         check_card(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card), torch.cuda.get_arch_list(), torch.__version__)
+        torch.cuda.set_device(card)  # what names no card means this one
         return f"cuda:{card}"
     try:
         square = torch.ones(1, 1, dtype=getattr(torch, dtype))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from confscoring.sampling import TextSampler
 from confscoring.service_sampler import ServiceSampler
 from volume.context import Context
 from volume.evidence import model_folder
 from volume.llm import Client
-from volume.requirements import read_key
+from volume.requirements import COMPLETIONS_KEY, read_key
 from volume.settings import SamplingSettings
 from volume.steps import policy_folder
 
@@ -52,6 +54,6 @@ def _open_client(ctx: Context) -> Client:
     store, own = ctx.data_dir / "llm_calls.sqlite", definition.completions
     if own is None:
         return Client(store, definition.llm, ctx.llm_mode, dataset=definition.name, max_cost=ctx.max_cost, key=read_key(), log=ctx.log)
-    # The key is that of [llm], and no other server's business. One's own has no prices, and a cap on money would refuse it.
+    # The key of [llm] is no other server's business. One's own has no prices, and a cap on money would refuse it.
     max_cost = ctx.max_cost if own.input_price or own.output_price else None
-    return Client(store, own, ctx.llm_mode, dataset=definition.name, max_cost=max_cost, log=ctx.log)
+    return Client(store, own, ctx.llm_mode, dataset=definition.name, max_cost=max_cost, key=os.environ.get(COMPLETIONS_KEY), log=ctx.log)

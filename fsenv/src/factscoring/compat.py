@@ -12,12 +12,10 @@ import inspect
 import io
 import os
 import pickle
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from volume.cards import choose_card
+from volume.cards import check_card, choose_card
 from volume.errors import UsageError
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model")
@@ -89,9 +87,7 @@ def choose_device(dtype: str = "float32") -> str:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     if torch.cuda.is_available():  # True on a card that torch has no code for, too
         card = choose_card(torch.cuda.device_count())
-        capability, built = torch.cuda.get_device_capability(card), torch.cuda.get_arch_list()
-        if not can_run(capability, built):
-            raise UsageError(describe_mismatch(torch.cuda.get_device_name(card), capability, built, torch.__version__))
+        check_card(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card), torch.cuda.get_arch_list(), torch.__version__)
         torch.cuda.set_device(card)  # what names no card means this one
         return f"cuda:{card}"
     try:
@@ -100,35 +96,6 @@ def choose_device(dtype: str = "float32") -> str:
     except RuntimeError as error:  # float16, torch 1.13
         raise UsageError(f"there is no GPU, and torch {torch.__version__} cannot calculate in {dtype} on the CPU. Set the model's dtype to float32.") from error
     return "cpu"
-
-
-def can_run(capability: tuple[int, int], built: Sequence[str]) -> bool:
-    """Return whether code built for the architectures ``built`` ("sm_86", "compute_80") runs on a card.
-
-    Machine code (sm_XY) runs on the same major capability from its minor one upwards; PTX (compute_XY) is compiled for
-    every later card (CUDA C++ Programming Guide, "Compute capabilities": binary and PTX compatibility). The letter of
-    "sm_90a" ties code to that card alone.
-    """
-    for name in built:
-        parts = re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", name)
-        if parts is None:
-            continue
-        code = int(parts[2]), int(parts[3])
-        if code == capability:
-            return True
-        if parts[4]:
-            continue
-        if code < capability and (parts[1] == "compute" or code[0] == capability[0]):
-            return True
-    return False
-
-
-def describe_mismatch(card: str, capability: tuple[int, int], built: Sequence[str], version: str) -> str:
-    """Return what to tell the user of a card that torch has no code for."""
-    return (
-        f"{card} is an SM {capability[0]}.{capability[1]} card, and torch {version} of this environment has code for {', '.join(built)} only. "
-        "Use the current stack (STACK=current), or hide the card (CUDA_VISIBLE_DEVICES=) to run on the CPU."
-    )
 
 
 def count_positions(model: Any) -> int | None:

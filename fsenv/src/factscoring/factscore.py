@@ -113,4 +113,4 @@ def _note_calls(ctx: Context, scorer: Scorer) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_topics("factscore", prepare, group=16))
+    raise SystemExit(run_topics("factscore", prepare, group=16, fixed=True))

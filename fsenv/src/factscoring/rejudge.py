@@ -59,4 +59,4 @@ def as_response(scored: ScoredResponse) -> Response:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_topics("rejudge", prepare, group=16))
+    raise SystemExit(run_topics("rejudge", prepare, group=16, fixed=True))

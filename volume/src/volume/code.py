@@ -22,6 +22,7 @@ _ORCHESTRATION = {
     for name in (
         "stage", "context", "journal", "steps", "pipeline", "plan", "progress", "manifest", "settings", "datasets", "errors", "code",
         "requirements", "checksums", "definition_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
+        "ranks", "groups", "command",
     )
 }  # fmt: skip
 

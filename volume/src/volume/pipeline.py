@@ -27,7 +27,7 @@ from volume.files import write_json
 from volume.manifest import read_manifest
 from volume.paths import DatasetPaths
 from volume.plan import Plan, make_plan, show_plan
-from volume.requirements import API_KEY, missing_requirements, read_key, show_requirements
+from volume.requirements import API_KEY, COMPLETIONS_KEY, missing_requirements, read_key, show_requirements
 from volume.settings import Definition
 from volume.steps import STAGES, Step, asks_service, build_steps
 
@@ -198,7 +198,7 @@ class Runner:
         clock = time.monotonic()
         options = ["--network", "none"]
         if asks_service(step, self.definition) and self.given.llm_mode != "replay":
-            options = ["--network", "host", *(["--pass", API_KEY] if self.key else [])]
+            options = ["--network", "host", *(["--pass", API_KEY] if self.key else []), *(["--pass", COMPLETIONS_KEY] if COMPLETIONS_KEY in os.environ else [])]
         command = stage_command(step, self.definition, self.given)
         before = read_manifest(self.paths, step.id)
         status = self._engine("run", step.env, *options, "--name", step.id, "--", *command, step=step)

@@ -24,6 +24,7 @@ from volume.steps import Step
 
 API_KEY = "OPENAI_API_KEY"
 KEY_FILE = "OPENAI_API_KEY_FILE"
+COMPLETIONS_KEY = "COMPLETIONS_API_KEY"  # of the server under [completions], which is not given the other one
 
 # What a stage loads besides: it trains, or samples from, the model that the responses come from.
 _TRAINED = {"train": ("responses",), "eval": ("responses",), "entities": ("answers",)}

@@ -226,7 +226,7 @@ class Definition:
     world: WorldSettings | None = None
     knowledge: KnowledgeSettings | None = None
     llm: LlmSettings = field(default_factory=LlmSettings)
-    completions: LlmSettings | None = None  # the server of the `openai` samplers, where it is another than [llm]; it gets no key
+    completions: LlmSettings | None = None  # the server of the `openai` samplers, where it is another than [llm]; its key is COMPLETIONS_API_KEY
     responses: SamplingSettings | None = None
     facts: FactsSettings | None = None
     retrieval: RetrievalSettings | None = None

@@ -54,7 +54,7 @@ class Service:
                 status = response.status
                 return self._interpreter.read(request, status, response.headers, await response.read(), len(draws))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Retry(f"{self._host} cannot be reached: {self._interpreter.shorten(str(error))}", stop="Check llm.base_url and that the service runs.")
+            return Retry(f"{self._host} cannot be reached: {self._interpreter.shorten(str(error))}", stop="Check base_url under [llm] or [completions], and that the service runs.")
         except TimeoutError:
             return Retry(f"{self._host} did not answer within {self._settings.timeout_s:g} s", paid=True)
         except (aiohttp.ClientError, OSError) as error:
