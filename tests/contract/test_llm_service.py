@@ -116,7 +116,7 @@ def test_a_reply_without_content_or_without_usage_is_a_reply(setting: Setting) -
 
 @pytest.mark.parametrize("fault, kind, words", [
     ("401", UsageError, r"127\.0\.0\.1:\d+ asks for a key \(status 401: Incorrect API key provided\)\. Set OPENAI_API_KEY .*What was recorded is kept"),
-    ("404", UsageError, r"knows no such model or address \(status 404: The model does not exist\)\. Check llm\.base_url and the name of the model, 'm'"),
+    ("404", UsageError, r"knows no such model or address \(status 404: The model does not exist\)\. Check base_url under \[llm\] or \[completions\], and the name of the model, 'm'"),
     ("quota", VolumeError, r"has no credit left \(status 429: You exceeded your current quota\)"),
 ])  # fmt: skip
 def test_what_no_call_can_mend_stops_all_at_once_and_stays_stopped(setting: Setting, fault: str, kind: type[VolumeError], words: str) -> None:
@@ -150,7 +150,7 @@ def test_a_service_that_cannot_be_reached_stops_all(setting: Setting) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = LlmSettings(base_url=f"http://127.0.0.1:{port}/v1", attempts=3, backoff_s=0.001)
-    with Client(setting.store, settings) as client, pytest.raises(VolumeError, match=rf"127\.0\.0\.1:{port} cannot be reached: .*after 3 attempts.*llm\.base_url"):
+    with Client(setting.store, settings) as client, pytest.raises(VolumeError, match=rf"127\.0\.0\.1:{port} cannot be reached: .*after 3 attempts.*base_url"):
         client.complete([ask(number) for number in range(20)])
 
 
