@@ -233,7 +233,7 @@ def test_every_refusal_has_its_own_consequence() -> None:
         assert isinstance(wrong := read(status, said, key="k"), UsageError) and "api.example refused the key" in str(wrong) and "OPENAI_API_KEY" in str(wrong)
         assert "What was recorded is kept" in str(wrong)
     for status in (404, 405, 301):
-        assert isinstance(unknown := read(status, said), UsageError) and "llm.base_url" in str(unknown) and "'m'" in str(unknown)
+        assert isinstance(unknown := read(status, said), UsageError) and "base_url under [llm]" in str(unknown) and "'m'" in str(unknown)
     for status, error in ((429, {"code": "insufficient_quota"}), (429, {"type": "insufficient_quota"}), (402, {})):
         assert type(empty := read(status, {"error": error})) is VolumeError and "no credit left" in str(empty)
 

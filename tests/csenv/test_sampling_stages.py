@@ -16,13 +16,39 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sampling_volume import PEOPLE, PREFIX, manifest, outputs, run_stage, stage_command, stage_environment, write_definition, write_volume
+from sampling_volume import PEOPLE, PREFIX, manifest, outputs, stage_command, stage_environment, write_definition, write_volume
 
 from confscoring.answers import find_given_away, questions_of
 from volume.command import stage_command as stage_step_command
 from volume.datasets import load_definition
 from volume.files import write_json
 from volume.paths import encode_topic
+
+
+def fork_stage(volume: Path, stage: str) -> int:
+    """Start a stage in a process that has PyTorch loaded already: tests are quick, and a kill meets work and not imports. Return its id."""
+    import transformers  # noqa: F401
+
+    child = os.fork()
+    if child:
+        return child
+    log = os.open(volume / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.argv = stage_command(volume, stage)[1:]
+    try:
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # pytest's own takes what is written, else
+        runpy.run_module(f"confscoring.{stage}", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        os._exit(int(ended.code or 0))
+    finally:
+        os._exit(70)
+
+
+def run_stage(volume: Path, stage: str) -> subprocess.CompletedProcess[str]:
+    """Run a stage to its end."""
+    status = os.waitstatus_to_exitcode(os.waitpid(fork_stage(volume, stage), 0)[1])
+    return subprocess.CompletedProcess([stage], status, "", (volume / "log.txt").read_text())
 
 
 @pytest.fixture
@@ -133,27 +159,7 @@ def test_processes_that_share_the_topics_out_write_the_same(tmp_path: Path) -> N
     assert left["counts"] == right["counts"] and left["outputs"] == right["outputs"]
 
 
-def fork_stage(volume: Path, stage: str) -> int:
-    """Start a stage in a process that has PyTorch loaded already, so that a kill meets work and not imports; return its id."""
-    child = os.fork()
-    if child:
-        return child
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    sys.argv = stage_command(volume, stage)[1:]
-    try:
-        runpy.run_module(f"confscoring.{stage}", run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        os._exit(int(ended.code or 0))
-    finally:
-        os._exit(70)
-    return 0
-
-
 def test_killed_at_twenty_moments_and_resumed_the_files_are_the_same(tmp_path: Path) -> None:
-    import transformers  # noqa: F401
-
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     people = [f"{first} {last}" for first in ("Ada", "Bo", "Cy", "Di", "Ed", "Flo") for last in ("Albane", "Venn", "Oslund", "Krey")]
     for folder in (calm, rough):
@@ -161,13 +167,13 @@ def test_killed_at_twenty_moments_and_resumed_the_files_are_the_same(tmp_path: P
     draw, kills = random.Random(4), 0
     for stage in ("responses", "answers"):
         start = time.monotonic()
-        assert os.waitstatus_to_exitcode(os.waitpid(fork_stage(calm, stage), 0)[1]) == 0
+        assert run_stage(calm, stage).returncode == 0
         took = time.monotonic() - start
         for number in range(1, 11):  # ever later, so that all of the work is met
             child = fork_stage(rough, stage)
             time.sleep(took * number / 12 * draw.uniform(0.2, 1.0))
             os.kill(child, signal.SIGKILL)
             kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        assert os.waitstatus_to_exitcode(os.waitpid(fork_stage(rough, stage), 0)[1]) == 0
+        assert run_stage(rough, stage).returncode == 0
     assert kills >= 10  # one that has nothing left to do ends by itself
     assert outputs(rough) == outputs(calm) and len(outputs(calm)) == 2 * len(people)
