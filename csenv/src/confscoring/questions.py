@@ -2,55 +2,153 @@
 
     python -m confscoring.questions --dataset synth --data-dir data --split train
 
-Reads: factscore_outputs/{topic}_fs_out.json. Writes: atomic_qs/{topic}_aqs.json, the same list with three more fields per
-decision. A sentence that could not be read, or is about somebody else, gets no question; the rewards count it as no confidence.
+Reads: factscore_outputs/{topic}_fs_out.json, what the backend needs (world/grammar.json, recorded calls). Writes:
+atomic_qs/{topic}_aqs.json, the same list with three more fields per decision. A fact that several responses of a topic state
+is asked about once. A sentence that could not be read or is about somebody else, and a fact that no question was found for,
+get none; the rewards count it as no confidence.
+Counted in the manifest: facts, questions, distinct_questions, without_question; for `llm` also repaired, the questions that took
+a second call. Its note `questioner` says what the questions depend on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from confscoring.question_claims import Asked, Claim, Questioner, Subject, claims_of
 from confscoring.question_grammar import QuestionGrammar
+from confscoring.question_llm import LlmQuestions
+from confscoring.question_rules import RuleQuestions
 from volume.context import Context
-from volume.errors import ItemError, UsageError
+from volume.errors import ItemError, RecordError, UsageError
+from volume.files import sha256_file
+from volume.llm import Client
 from volume.records import Decision, ScoredResponse, ScoredResponses, Topic, load
+from volume.requirements import read_key
+from volume.settings import QuestionsSettings
 from volume.stage import run_topics
 
 
-def prepare(ctx: Context) -> Any:
-    """Read the grammar; return the work on a group of topics."""
-    settings = ctx.definition.questions
-    if settings is None or settings.backend != "grammar":
-        raise UsageError(f"questions.backend = '{settings.backend if settings else None}' is not available yet; available: grammar.")
-    grammar = QuestionGrammar(ctx.paths.world / "grammar.json")
+class GrammarQuestions:
+    """Asks for the attributes of the synthetic world; the answer is the claim's value."""
 
-    def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
-        results: dict[str, list[Any] | ItemError] = {}
-        for topic in topics:
-            name = topic["topic"]
-            rows: ScoredResponses = load(ctx.paths.factscore(name), ScoredResponses)
-            asked = [add_questions(row, grammar) for row in rows]
-            decisions = [decision for row in asked for group in row["decisions"] for decision in group or []]
-            questions = [decision["atomic_question"] for decision in decisions if decision["atomic_question"]]
-            ctx.count("facts", len(decisions), topic=name)
-            ctx.count("questions", len(questions), topic=name)
-            ctx.count("distinct_questions", len(set(questions)), topic=name)
-            results[name] = [asked]
-        return results
+    def __init__(self, grammar: QuestionGrammar, sha256: str) -> None:
+        self._grammar, self._sha256 = grammar, sha256
 
-    return work
+    def ask(self, claims: Sequence[Claim]) -> list[Asked]:
+        """Return what became of every claim, in order."""
+        questions = [self._grammar.ask(claim.attribute, claim.subject.topic) if claim.value is not None else None for claim in claims]
+        return [Asked(question, claim.value if question else None) for claim, question in zip(claims, questions, strict=True)]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the questions depend on."""
+        return {"backend": "grammar", "grammar_sha256": self._sha256}
 
 
-def add_questions(row: ScoredResponse, grammar: QuestionGrammar) -> ScoredResponse:
-    """Return a scored response whose decisions carry their questions; nothing else changes."""
+def prepare(ctx: Context) -> Callable[[list[Topic]], dict[str, list[Any] | ItemError]]:
+    """Open what the backend needs; return the work on a group of topics.
+
+    Raises:
+        UsageError: The definition has no [questions], or the service cannot be asked.
+        RecordError: The grammar cannot be read.
+    """
+    settings = settings_of(ctx)
+    questioner = open_questioner(ctx, settings)
+    ctx.note("questioner", questioner.identity())
+    return lambda topics: ask_topics(ctx, questioner, topics, settings.context if settings.backend == "llm" else 0)
+
+
+def settings_of(ctx: Context) -> QuestionsSettings:
+    """Return the definition's [questions].
+
+    Raises:
+        UsageError: There is none.
+    """
+    if ctx.definition.questions is None:
+        raise UsageError(f"dataset '{ctx.definition.name}' lacks [questions]; bio.toml shows the section.")
+    return ctx.definition.questions
+
+
+def open_questioner(ctx: Context, settings: QuestionsSettings) -> Questioner:
+    """Return the questioner of a definition; only `llm` opens the recorded calls."""
+    definition = ctx.definition
+    if settings.backend == "grammar":
+        path = ctx.paths.world / "grammar.json"
+        grammar = QuestionGrammar(path)
+        return GrammarQuestions(grammar, sha256_file(path))
+    if settings.backend == "rules":
+        return RuleQuestions()
+    store = ctx.data_dir / "llm_calls.sqlite"
+    client = Client(store, definition.llm, ctx.llm_mode, dataset=definition.name, max_cost=ctx.max_cost, key=read_key(), log=ctx.log)
+    return LlmQuestions(client, settings)
+
+
+def ask_topics(ctx: Context, questioner: Questioner, topics: Sequence[Topic], context: int) -> dict[str, list[Any] | ItemError]:
+    """Return the outputs of some topics, or why one failed; all their facts are asked about together.
+
+    Args:
+        context: Facts of the same response that are shown with a fact at most.
+    """
+    results: dict[str, list[Any] | ItemError] = {}
+    rows: dict[str, ScoredResponses] = {}
+    claims: dict[str, list[list[Claim | None]]] = {}
+    for topic in topics:
+        name = topic["topic"]
+        try:
+            rows[name] = load(ctx.paths.factscore(name), ScoredResponses)
+        except RecordError as error:
+            results[name] = ItemError(str(error))
+            continue
+        claims[name] = [claims_of(row, Subject.of(topic), context) for row in rows[name]]
+    wanted: dict[tuple[Any, ...], Claim] = {}
+    for claim in (claim for own in claims.values() for row in own for claim in row if claim):
+        wanted.setdefault(claim.key, claim)  # of those that are the same the first is asked about
+    asked = dict(zip(wanted, questioner.ask(list(wanted.values())), strict=True))
+    for name, own in claims.items():
+        failed = next((asked[claim.key] for row in own for claim in row if claim and isinstance(asked[claim.key], ItemError)), None)
+        results[name] = failed if isinstance(failed, ItemError) else [[add_questions(row, found, asked) for row, found in zip(rows[name], own, strict=True)]]
+    for name, result in results.items():  # last: the loop repeats a group in which something was raised
+        if not isinstance(result, ItemError):
+            _count(ctx, name, result[0], {claim.key: asked[claim.key] for row in claims[name] for claim in row if claim})
+    _note_calls(ctx, questioner)
+    return results
+
+
+def add_questions(row: ScoredResponse, claims: Sequence[Claim | None], asked: Mapping[tuple[Any, ...], Asked | ItemError]) -> ScoredResponse:
+    """Return a scored response whose decisions carry their questions; nothing else changes.
+
+    Args:
+        claims: One for every decision, None where it is no claim.
+        asked: What became of each, by its key.
+    """
+    own = iter(claims)
 
     def added(decision: Decision) -> Decision:
-        claim = decision.get("kind", "claim") == "claim" and decision.get("value") is not None
-        question = grammar.ask(decision.get("attribute"), row["topic"]) if claim else None
-        answer = decision.get("value") if question else None
-        return {**decision, "atomic_question": question, "convert_to_aq_prompt": None, "claim_answer": answer}
+        claim = next(own)
+        found = asked[claim.key] if claim else Asked()
+        assert isinstance(found, Asked)
+        return {**decision, "atomic_question": found.question, "convert_to_aq_prompt": found.prompt, "claim_answer": found.answer}
 
     return {**row, "decisions": [None if group is None else [added(decision) for decision in group] for group in row["decisions"]]}
+
+
+def _count(ctx: Context, topic: str, rows: ScoredResponses, asked: Mapping[tuple[Any, ...], Asked | ItemError]) -> None:
+    questions = [decision.get("atomic_question") for row in rows for group in row["decisions"] for decision in group or []]
+    ctx.count("facts", len(questions), topic=topic)
+    ctx.count("questions", sum(question is not None for question in questions), topic=topic)
+    ctx.count("distinct_questions", len({question for question in questions if question is not None}), topic=topic)
+    ctx.count("without_question", questions.count(None), topic=topic)
+    ctx.count("repaired", sum(isinstance(found, Asked) and found.repaired for found in asked.values()), topic=topic)
+
+
+def _note_calls(ctx: Context, questioner: Questioner) -> None:
+    """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
+    if isinstance(questioner, LlmQuestions):
+        usage = questioner.client.usage
+        ctx.note("calls", {
+            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
+        })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Sampler:
         """
         import torch
 
-        common = self._encode(settings.prefix if shared is None else shared)
+        common = self._encode(settings.prefix if shared is None else shared)[: self._positions]  # what is beyond, no prompt has room for
         ids = [self._encode(settings.prefix + prompt.text) for prompt in prompts]
         results: list[list[Sample] | ItemError] = [[] for _ in prompts]
         by_length: dict[tuple[int, int], list[Work]] = {}

@@ -1,8 +1,8 @@
 """What scoring would ask of a service: calls, tokens and money, before anything is spent. `make plan` shows it.
 
-    python -m factscoring.estimate --dataset bio --data-dir data --split train
+    python -m factscoring.estimate factscore --dataset bio --data-dir data --split train
 
-Reads: what the stage would read, and the recorded calls; prints one JSON object, writes nothing.
+The stage (factscore, rejudge) comes first, then its own arguments. Reads: what the stage would read, and the recorded calls; prints one JSON object, writes nothing.
 Calls for facts are counted exactly where the responses are there, without those that are recorded. Calls for verdicts: one
 for each different fact, at most; facts that are not extracted yet are taken from the average so far. Nothing is retrieved:
 of a prompt's passages only the length counts, and that is known from the page.
@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from factscoring.backends import Evaluator, build_extractor
 from factscoring.extraction import facts_request, sentences_of
@@ -29,40 +27,16 @@ from factscoring.knowledge import Knowledge
 from factscoring.llm_verdict import verdict_request
 from factscoring.rejudge import as_response
 from factscoring.splitter import find_splitter
-from volume.context import Context, open_context
-from volume.errors import COMPLETE, ItemError, VolumeError
-from volume.files import FileHashes
-from volume.journal import mark_topics, read_entries, still_holds
-from volume.llm import CallStore, Request, estimate_tokens, price
-from volume.manifest import fingerprint_of
+from volume.context import Context
+from volume.costs import Estimate, tell_estimate, waiting_topics
+from volume.errors import ItemError, VolumeError
+from volume.llm import CallStore, Request
 from volume.records import ScoredResponses, load
 
 # Assumed where nothing is known yet: a short biography, as in the paper's data.
 SENTENCES, FACTS = 6.0, 4.0  # per response, per sentence
 SENTENCE, PASSAGE, FACT = "word " * 22, "word " * 190, "word " * 9
 FACTS_REPLY, VERDICT_REPLY = 80, 2  # tokens
-
-
-@dataclass
-class Estimate:
-    """Calls still to make and what they would use; ``assumed`` says in words what is not known."""
-
-    calls: int = 0
-    recorded: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    assumed: list[str] = field(default_factory=list)
-
-    def add(self, request: Request, number: float, reply_tokens: int) -> None:
-        """Add ``number`` calls of the length of a request."""
-        self.calls += round(number)
-        self.prompt_tokens += round(number * sum(estimate_tokens(text) for _, text in request.messages))
-        self.completion_tokens += round(number * reply_tokens)
-
-    def assume(self, what: str) -> None:
-        """Note an assumption, once."""
-        if what not in self.assumed:
-            self.assumed.append(what)
 
 
 def estimate(ctx: Context) -> Estimate:
@@ -100,15 +74,6 @@ def _typical_question(topic: str, page: Sequence[str], evaluator: Evaluator) -> 
     length = round(statistics.mean(map(len, page))) if page else 0
     passages = ("x" * length,) * min(evaluator.retrieval.k, len(page))
     return verdict_request(Question(topic, Fact(FACT, "claim", ""), passages), evaluator.verifier)
-
-
-def waiting_topics(ctx: Context) -> list[str]:
-    """Return the topics that the stage would still work on, by the stage's own rule."""
-    hashes = FileHashes(ctx.paths.manifests / ".hashes" / f"{ctx.step.id}.json")
-    names = [topic["topic"] for topic in ctx.topics]
-    marks = mark_topics(ctx, fingerprint_of(ctx.step, ctx.definition, names, hashes, ctx.data_dir, ctx.limit))
-    entries = read_entries(ctx.paths.journal(ctx.step.id))
-    return [name for name in names if name not in entries or not still_holds(ctx, hashes, entries[name], marks[name])]
 
 
 def _fact_counter(ctx: Context, evaluator: Evaluator, found: Estimate, stack: contextlib.ExitStack) -> Callable[[str], float]:
@@ -165,18 +130,7 @@ def _assumed_facts(ctx: Context, found: Estimate, topic: str) -> float:
     return sentences * FACTS
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the estimate of a step as one JSON object; return the exit status."""
-    try:
-        words = sys.argv[1:] if argv is None else argv
-        ctx = open_context("rejudge" if "--judge" in words else "factscore", words)
-        found = estimate(ctx)
-    except VolumeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    print(json.dumps({**dataclasses.asdict(found), "usd": price(ctx.definition.llm, found.prompt_tokens, found.completion_tokens)}))
-    return COMPLETE
-
+ESTIMATORS = {"factscore": estimate, "rejudge": estimate}
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tell_estimate(sys.argv[1:], ESTIMATORS))

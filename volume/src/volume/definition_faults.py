@@ -49,6 +49,8 @@ def find_faults(definition: Definition) -> list[str]:
     for place, name in named_models(definition).items():
         if name not in definition.models:
             faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
+    if definition.questions and definition.questions.context < 0:
+        faults.append(f"questions.context = {definition.questions.context}: expected 0 or more")
     for section, key in (("rewards", "module"), ("entities", "model")):
         path = PurePosixPath(getattr(getattr(definition, section), key))
         if path.is_absolute() or ".." in path.parts:

@@ -20,7 +20,7 @@ def model_folder(definition: Definition, paths: DatasetPaths, data_dir: Path, na
 
 def grammar_files(definition: Definition, paths: DatasetPaths) -> list[Path]:
     """Return the grammar of a generated world, or of a language of one's own; nothing where no backend reads one."""
-    read = definition.facts is not None and definition.facts.backend == "grammar"
+    read = any(section is not None and section.backend == "grammar" for section in (definition.facts, definition.questions))
     return [paths.world / "grammar.json"] if read or definition.world is not None else []
 
 
