@@ -162,7 +162,8 @@ def main() -> None:
     print(f"{SAMPLES} samples a question behind {PREFIX} shared tokens, model '{shape}', {given.dtype}:")
     for way, told in (("plain", "prompt repeated through generate"), ("shared", "sampler"), ("endless", "sampler, no answer stops")):
         one = ways[way]
-        line = f"  {told:34s} {one['tokens'] / one['samples']:7.1f} tokens run a sample, {one['samples'] / one['seconds']:7.1f} samples/s, {one['memory'] / 2**20:6.0f} MiB"
+        line = f"  {told:34s} {one['tokens'] / one['samples']:7.1f} tokens run a sample"
+        line += f", {one['samples'] / one['seconds']:7.1f} samples/s, {one['memory'] / 2**20:6.0f} MiB"
         if way != "plain":
             tokens = plain["tokens"] / plain["samples"] / (one["tokens"] / one["samples"])
             speed = one["samples"] / one["seconds"] / (plain["samples"] / plain["seconds"])

@@ -139,7 +139,8 @@ def test_a_sampler_behind_a_server_needs_no_weights_and_its_step_the_network(tmp
     definition = load_definition(str(tmp_path / "served.toml"))
     paths = DatasetPaths(tmp_path / "dataset_bio")
     steps = build_steps(definition, paths, tmp_path)
-    wanted = {name: [item.what for item in missing_requirements(definition, paths, tmp_path, [steps[name]])] for name in ("answers-train", "responses-train", "rewards-train")}
+    names = ("answers-train", "responses-train", "rewards-train")
+    wanted = {name: [item.what for item in missing_requirements(definition, paths, tmp_path, [steps[name]])] for name in names}
     assert not any("llama" in what or "OPENAI_API_KEY" in what for what in wanted["answers-train"])
     assert any("models/llama-7b" in what for what in wanted["responses-train"])
     assert "rewards of one's own mine.py" in wanted["rewards-train"]

@@ -116,7 +116,10 @@ def test_a_reply_without_content_or_without_usage_is_a_reply(setting: Setting) -
 
 @pytest.mark.parametrize("fault, kind, words", [
     ("401", UsageError, r"127\.0\.0\.1:\d+ asks for a key \(status 401: Incorrect API key provided\)\. Set OPENAI_API_KEY .*What was recorded is kept"),
-    ("404", UsageError, r"knows no such model or address \(status 404: The model does not exist\)\. Check base_url under \[llm\] or \[completions\], and the name of the model, 'm'"),
+    (
+        "404", UsageError,
+        r"knows no such model or address \(status 404: The model does not exist\)\. Check base_url under \[llm\] or \[completions\], and the name of the model, 'm'",
+    ),
     ("quota", VolumeError, r"has no credit left \(status 429: You exceeded your current quota\)"),
 ])  # fmt: skip
 def test_what_no_call_can_mend_stops_all_at_once_and_stays_stopped(setting: Setting, fault: str, kind: type[VolumeError], words: str) -> None:

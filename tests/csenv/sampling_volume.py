@@ -24,7 +24,8 @@ def write_volume(folder: Path, people: Sequence[str] = PEOPLE) -> Path:
     """Write the questions file, responses and atomic questions; return the volume."""
     root = folder / "dataset_mine"
     make_llama(folder / "models" / "tiny", positions=512)
-    write_json(root / "questions_per_topic_train.json", [{"topic": name, "topic_id": place, "questions": [f"Write about {name}.", f"Who is {name}?"]} for place, name in enumerate(people)])
+    topics = [{"topic": name, "topic_id": place, "questions": [f"Write about {name}.", f"Who is {name}?"]} for place, name in enumerate(people)]
+    write_json(root / "questions_per_topic_train.json", topics)
     for place, name in enumerate(people):
         rows = [scored(name, [(place + row + step) % len(ASKED) for step in range(row % 3 + 1)]) for row in range(4)]
         rows[1]["decisions"] = [[]] if place % 2 else [None]  # a response without facts, as we write it and as the public code does

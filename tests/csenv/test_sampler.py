@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tiny_models import make_llama
 
 from confscoring.compat import PlainRunner, open_runner
@@ -137,7 +136,8 @@ def test_a_model_with_tied_embeddings_loads_and_one_that_lacks_weights_does_not(
         else:
             kept = load_file(weights)
             weights.unlink()
-        save_file({key: value.clone() for key, value in kept.items() if key != "lm_head.weight" and "inv_freq" not in key}, folder / "model.safetensors", {"format": "pt"})
+        written = {key: value.clone() for key, value in kept.items() if key != "lm_head.weight" and "inv_freq" not in key}
+        save_file(written, folder / "model.safetensors", {"format": "pt"})
         if tied:
             assert Sampler(folder, "float32", 0, "toy").sample([Prompt("a", "Where")], settings(n=2))
         else:
@@ -154,7 +154,8 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path, folder: Path) -> None
 
 
 PREFIX = "Where was Ada Albane born? Ostrel\nWho was Oskar Venn? a chemist\nWhen did Marit Oslund die? 1931\n"
-QUESTIONS = [Prompt(f"q {index}", text) for index, text in enumerate(("Where does Pim live?", "Who drew the first harbour map?", "When?", "Which town is it?", "Why?"))]
+ASKED = ("Where does Pim live?", "Who drew the first harbour map?", "When?", "Which town is it?", "Why?")
+QUESTIONS = [Prompt(f"q {index}", text) for index, text in enumerate(ASKED)]
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +181,9 @@ def test_a_shared_prefix_is_run_once_and_changes_no_text(llama: Path) -> None:
 
 def test_each_prompt_sees_its_own_part_of_a_shared_text(llama: Path) -> None:
     """Entities: every prompt is a beginning of one response, of another length."""
-    response = "Here are passages from an article about Ada Albane. Oskar Venn was born in Tarwick and lives in Kelford with two dogs, where he taught a pupil in 1931 and died."
-    starts = [Prompt(f"e {word}", response[: response.index(f" {word}")]) for word in ("lives", "Kelford", "dogs", "taught", "1931")]
+    response = "Here are passages from an article about Ada Albane. Oskar Venn was born in Tarwick and lives in Kelford with dogs, where he taught a pupil in 1931."
+    ends = ("lives", "Kelford", "dogs", "taught", "1931")
+    starts = [Prompt(f"e {word}", response[: response.index(f" {word}")]) for word in ends]
     alone = Sampler(llama, "float32", 0, "toy").sample(starts, settings(n=6))
     sampler = Sampler(llama, "float32", 0, "toy")
     together = sampler.sample(starts, settings(n=6), shared=response)
@@ -226,7 +228,9 @@ def test_a_prompt_that_the_model_has_no_room_for_is_reported_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize("fits", [7, 1])
-def test_a_batch_that_memory_does_not_hold_is_halved_and_no_row_is_lost(llama: Path, monkeypatch: pytest.MonkeyPatch, fits: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_that_memory_does_not_hold_is_halved_and_no_row_is_lost(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, fits: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     sampler = Sampler(llama, "float32", 3, "toy")
     expected = texts(sampler.sample(QUESTIONS, shared_settings()))
     run = sampler._runner.run

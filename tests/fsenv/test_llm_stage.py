@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from own_volume import PEOPLE, manifest, outputs, run_stage, stage_command, stage_environment, write_definition, write_volume
 from scripted_judges import answer
-
 from scripted_service import ScriptedService, faults_by_chance
 
 CALM = {"topics": 12, "done": 12, "failed": 0, "responses": 36, "abstained": 12, "without_facts": 12, "empty": 0}

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 from own_volume import stage_environment
 from scripted_judges import answer
+from scripted_service import ScriptedService
 
 from factscoring.knowledge_file import build_database
 from factscoring.score import score
 from volume.errors import UsageError
-
-from scripted_service import ScriptedService
 
 PAGES = [
     {"title": "Ada Albane", "text": "Ada Albane was born in Kelford. She worked as a surveyor."},

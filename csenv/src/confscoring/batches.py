@@ -43,7 +43,7 @@ def take_batch(waiting: list[Work], rows: int) -> list[Work]:
         work = waiting.pop()
         waiting.append(replace(work, samples=work.samples[rows:]))
         return [replace(work, samples=work.samples[:rows])]
-    batch = []
+    batch: list[Work] = []
     while waiting and len(waiting[-1].samples) == n and (len(batch) + 1) * n <= rows:
         batch.append(waiting.pop())
     return batch

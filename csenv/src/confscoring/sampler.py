@@ -55,7 +55,7 @@ class Sampler:
     def __init__(self, folder: Path, dtype: str, seed: int, dataset: str, device_map: str = "") -> None:
         self.tokenizer, self.model = load_model(folder, dtype, device_map)
         self.forwards = Forwards()
-        self._runner = open_runner(self.model)
+        self._runner: Any = open_runner(self.model)  # each kind takes its own kind of cache
         self._positions = count_positions(self.model)
         self._seed, self._dataset = seed, dataset
         self._stops = Stops(self.tokenizer, int(self.model.config.vocab_size))

@@ -62,7 +62,8 @@ class Interpreter:
         told = f"(status {status}: {said})" if said else f"(status {status})"
         if status in (401, 403):
             refused = "refused the key" if self._key else "asks for a key"
-            return UsageError(f"{self._host} {refused} {told}. Set OPENAI_API_KEY (for [completions]: COMPLETIONS_API_KEY) to a key of this service that may use {request.model}. {_KEPT}")
+            remedy = f"Set OPENAI_API_KEY (for [completions]: COMPLETIONS_API_KEY) to a key of this service that may use {request.model}."
+            return UsageError(f"{self._host} {refused} {told}. {remedy} {_KEPT}")
         if status in (400, 413, 422):
             return CallFailed(f"{self._host} refused the call {told}")
         if "insufficient_quota" in code or status == 402:
@@ -70,7 +71,8 @@ class Interpreter:
         if status in (408, 409, 429) or status >= 500:
             advice = "Set a lower llm.requests_per_minute, llm.tokens_per_minute or llm.in_flight, or wait." if status == 429 else ""
             return Retry(f"{self._host} failed {told}", wait_of(headers, time.time()), pause=status in (429, 503), stop=advice)
-        return UsageError(f"{self._host} knows no such model or address {told}. Check base_url under [llm] or [completions], and the name of the model, '{request.model}'. {_KEPT}")
+        remedy = f"Check base_url under [llm] or [completions], and the name of the model, '{request.model}'."
+        return UsageError(f"{self._host} knows no such model or address {told}. {remedy} {_KEPT}")
 
     def _read_replies(self, request: Request, body: bytes, most: int) -> Outcome:
         try:
