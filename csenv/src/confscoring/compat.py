@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 from confscoring.row_cache import LayerCache, RowCache
-from volume.cards import check_card, choose_card
+from volume.cards import choose_device
 from volume.errors import UsageError
 
 # Plain softmax attention over all keys, and a cache that is only appended to and read by the attention function.
@@ -37,8 +36,7 @@ def load_model(folder: Path, dtype: str, device_map: str = "") -> tuple[Any, Any
     from safetensors import SafetensorError
 
     transformers.logging.set_verbosity_error()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    device = _choose_device(dtype)
+    device = choose_device(torch, dtype)
     shared_out = {"device_map": device_map} if device_map else {}
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # loading bars
@@ -54,22 +52,6 @@ def load_model(folder: Path, dtype: str, device_map: str = "") -> tuple[Any, Any
         raise UsageError(f"{folder} lacks weights of its architecture ({len(missing)}, first {missing[0]}): it holds another kind of model.")
     model.eval()
     return tokenizer, model if device_map else model.to(device)
-
-
-def _choose_device(dtype: str) -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        card = choose_card(torch.cuda.device_count())
-        check_card(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card), torch.cuda.get_arch_list(), torch.__version__)
-        torch.cuda.set_device(card)  # what names no card means this one
-        return f"cuda:{card}"
-    try:
-        square = torch.ones(1, 1, dtype=getattr(torch, dtype))
-        square @ square
-    except RuntimeError as error:  # float16, torch 2.0
-        raise UsageError(f"there is no GPU, and torch {torch.__version__} cannot calculate in {dtype} on the CPU. Set the model's dtype to float32.") from error
-    return "cpu"
 
 
 def count_positions(model: Any) -> int | None:

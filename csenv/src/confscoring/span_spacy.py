@@ -6,17 +6,15 @@ that, it, this; so does this. Texts go through the model one by one: a parse mus
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
-import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from confscoring.spans import Span, select
 from volume.errors import UsageError
+from volume.imports import without_torch
 
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "ROOT"))
 _BARE = frozenset(("which", "that", "it", "this"))
@@ -78,7 +76,7 @@ def _innermost(folder: Path) -> Path:
 
 
 def _load(path: Path, where: str, removal: str, wanted: str) -> Any:
-    with _without_torch(), warnings.catch_warnings():
+    with without_torch(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import spacy
 
@@ -102,16 +100,3 @@ def _load(path: Path, where: str, removal: str, wanted: str) -> Any:
         except (ValueError, NotImplementedError) as error:  # no parser; no rule for noun chunks in this language
             raise UsageError(f"{where} finds no noun chunks (its parts: {parts}), which entities.spans = '{wanted}' needs. {remedy}") from error
     return pipeline
-
-
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """Keep spaCy from importing torch, which it does wherever it is installed; its usual models need none."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # the import system's own mark for "not to be imported"
-    try:
-        yield
-    finally:
-        del sys.modules["torch"]

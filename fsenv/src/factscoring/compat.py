@@ -10,12 +10,11 @@ import contextlib
 import copy
 import inspect
 import io
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
-from volume.cards import check_card, choose_card
+from volume.cards import choose_device
 from volume.errors import UsageError
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model")
@@ -38,11 +37,11 @@ def load_masked_lm(folder: Path, dtype: str) -> tuple[Any, Any]:
 
 def _load(folder: Path, dtype: str, kind: str) -> tuple[Any, Any]:
     check_folder(folder)
-    device = choose_device(dtype)
     import torch
     import transformers
     from safetensors import SafetensorError
 
+    device = choose_device(torch, dtype)
     transformers.logging.set_verbosity_error()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # loading bars
@@ -73,29 +72,6 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{folder} holds no tokenizer (none of {', '.join(_TOKENIZERS)}). Put the tokenizer's files beside the model's.")
     if not any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern)):
         raise UsageError(f"{folder} holds no weights (no {' or '.join(_WEIGHTS)}). Put them beside its config.json.")
-
-
-def choose_device(dtype: str = "float32") -> str:
-    """Return this process's GPU where there is one ("cuda:0"), else "cpu", and keep torch to as many threads as OMP_NUM_THREADS says (else one).
-
-    Raises:
-        UsageError: More processes were started than there are GPUs, this environment's torch has no code for this one, or it
-            cannot calculate in ``dtype`` on the CPU.
-    """
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    if torch.cuda.is_available():  # True on a card that torch has no code for, too
-        card = choose_card(torch.cuda.device_count())
-        check_card(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card), torch.cuda.get_arch_list(), torch.__version__)
-        torch.cuda.set_device(card)  # what names no card means this one
-        return f"cuda:{card}"
-    try:
-        square = torch.ones(1, 1, dtype=getattr(torch, dtype))
-        square @ square
-    except RuntimeError as error:  # float16, torch 1.13
-        raise UsageError(f"there is no GPU, and torch {torch.__version__} cannot calculate in {dtype} on the CPU. Set the model's dtype to float32.") from error
-    return "cpu"
 
 
 def count_positions(model: Any) -> int | None:

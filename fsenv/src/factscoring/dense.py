@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factscoring.compat import check_folder, choose_device
+from factscoring.compat import check_folder
+from volume.cards import choose_device
 from volume.errors import UsageError
 from volume.files import sha256_bytes, sha256_value, write_bytes
 
@@ -112,11 +113,12 @@ def load_encoder(folder: Path) -> Any:
         UsageError: It cannot be read, or this environment cannot use the GPU.
     """
     check_folder(folder)
-    device = choose_device()
     import sentence_transformers
+    import torch
     import transformers
     from safetensors import SafetensorError
 
+    device = choose_device(torch)
     transformers.logging.set_verbosity_error()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # loading bars

@@ -8,17 +8,17 @@ Not covered: scripts without spaces between sentences may come back unsplit, whi
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from volume.errors import UsageError
+from volume.imports import without_torch
 
 _PUNKT = "tokenizers/punkt_tab/english/"
 _LIST_MARK = re.compile(r"\s*(?:[-*•–—]|\(?\d{1,2}[.)])\s+")
@@ -102,7 +102,7 @@ def _broken(where: str, error: Exception) -> UsageError:
 
 
 def _build_sentencizer() -> Splitter:
-    with _without_torch():
+    with without_torch():
         import spacy
 
         pipeline = spacy.blank("en")
@@ -113,19 +113,6 @@ def _build_sentencizer() -> Splitter:
         return [sentence.text for sentence in pipeline(line).sents]
 
     return Splitter(f"spacy-{importlib.metadata.version('spacy')} sentencizer", cut)
-
-
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """Keep spaCy from importing torch, which it does wherever it is installed: a sentencizer computes nothing, and a stage starts in half the time."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # the import system's own mark for "not to be imported"
-    try:
-        yield
-    finally:
-        del sys.modules["torch"]
 
 
 def _mend(pieces: list[str]) -> list[str]:

@@ -5,8 +5,34 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from volume.errors import UsageError
+
+
+def choose_device(torch: Any, dtype: str = "float32") -> str:
+    """Return this process's GPU where there is one ("cuda:0"), else "cpu", and keep PyTorch to as many threads as OMP_NUM_THREADS says (else one).
+
+    Args:
+        torch: The module, which this package does not import.
+        dtype: In which the device must be able to calculate.
+
+    Raises:
+        UsageError: More processes were started than there are GPUs, this environment's PyTorch has no code for this one, or it
+            cannot calculate in ``dtype`` on the CPU.
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    if torch.cuda.is_available():  # True on a card that torch has no code for, too
+        card = choose_card(torch.cuda.device_count())
+        check_card(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card), torch.cuda.get_arch_list(), torch.__version__)
+        torch.cuda.set_device(card)  # what names no card means this one
+        return f"cuda:{card}"
+    try:
+        square = torch.ones(1, 1, dtype=getattr(torch, dtype))
+        square @ square
+    except RuntimeError as error:  # float16, before PyTorch 2.1
+        raise UsageError(f"there is no GPU, and torch {torch.__version__} cannot calculate in {dtype} on the CPU. Set the model's dtype to float32.") from error
+    return "cpu"
 
 
 def choose_card(cards: int) -> int:
