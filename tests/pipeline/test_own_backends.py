@@ -100,7 +100,9 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pat
     for split, own in (("train", names[:3]), ("dpoval", names[3:])):
         topics = [{"topic": name, "topic_id": place, "questions": [f"Write about {name}."]} for place, name in enumerate(own)]
         (volume / "dataset_mine" / f"questions_per_topic_{split}.json").write_text(json.dumps(topics))
-    (volume / "own.py").write_text("def right(response, settings):\n    return float(sum(fact.supported for fact in response.facts)) if response.facts else None\n")
+    example = re.search(r"```python\n(def right_minus_wrong.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert example
+    (volume / "own.py").write_text(example.group(1))
     with ScriptedService(answer) as service:
         definition = folder / "mine.toml"
         definition.write_text(DEFINITION.format(url=service.url))
@@ -126,14 +128,15 @@ def test_every_reward_is_what_the_service_said(scored: tuple[Path, Path, Scripte
             places.add(said)
             own = answers[f"Where was {name} born?"]
             share = own.count(BORN[name]) / 8
-            assert columns["factscore_avg"][place] == columns["right"][place] == float(said == BORN[name])
+            assert columns["factscore_avg"][place] == float(said == BORN[name])
+            assert columns["right_minus_wrong"][place] == (1.0 if said == BORN[name] else -1.0)  # the README's example
             assert columns["aq_samp_conf_avg"][place] == own.count(said) / 8
             assert columns["aq_max_conf_avg"][place] == max(share, 1 - share)
             assert columns["aq_exp_conf_avg"][place] == pytest.approx(share**2 + (1 - share) ** 2)
             assert columns["ne_max_conf_avg"][place] is not None
     assert places >= {WRONG} and len(places) > 2  # right and wrong ones both came
     counts = dict(line.split(":\t") for line in (root / "rewards" / "pairs_count_train_3.txt").read_text().splitlines())
-    assert set(counts) == set(columns) - {"responses"} and int(counts["right"]) > 0
+    assert set(counts) == set(columns) - {"responses"} and int(counts["right_minus_wrong"]) > 0
 
 
 def test_each_server_is_asked_once_for_everything_and_neither_gets_the_others_key(scored: tuple[Path, Path, ScriptedService, str]) -> None:
