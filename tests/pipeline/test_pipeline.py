@@ -170,7 +170,7 @@ def test_processes_share_out_the_topics_and_write_the_same_files(finished: Path,
     done = run("rewards", volume, "--gpus", "3")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     for step in ("factscore-dpoval", "entities-dpoval"):
-        for rank in range(3):
+        for rank in range(2):  # there are two topics; whoever has none may find all done and say nothing
             assert f"[{step}] rank {rank} of 3: " in done.stdout
     assert checksums(volume) == checksums(finished)
 

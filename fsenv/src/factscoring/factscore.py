@@ -24,6 +24,7 @@ from volume.evidence import knowledge_files, model_folder
 from volume.files import FileHashes
 from volume.records import Generations, ScoredResponses, Topic, load
 from volume.stage import run_topics
+from volume.steps import asks_service
 
 
 def prepare(ctx: Context) -> Callable[[list[Topic]], dict[str, list[Any] | ItemError]]:
@@ -37,6 +38,11 @@ def prepare(ctx: Context) -> Callable[[list[Topic]], dict[str, list[Any] | ItemE
     ctx.note("evaluator", scorer.identity())
 
     return lambda topics: score_topics(ctx, scorer, topics, lambda name: responses_of(ctx, name))
+
+
+def topics_at_once(ctx: Context) -> int:
+    """Return how many topics are scored together: several where a service is asked, so that many calls are in flight; else one, which shares out best."""
+    return 16 if asks_service(ctx.step, ctx.definition) else 1
 
 
 def score_topics(
@@ -113,4 +119,4 @@ def _note_calls(ctx: Context, scorer: Scorer) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_topics("factscore", prepare, group=16, fixed=True))
+    raise SystemExit(run_topics("factscore", prepare, group=topics_at_once, fixed=True))

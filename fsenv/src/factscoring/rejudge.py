@@ -18,7 +18,7 @@ from typing import Any
 from factscoring.backends import build_scorer
 from factscoring.extraction import Response
 from factscoring.facts import Fact
-from factscoring.factscore import evaluator_of, score_topics
+from factscoring.factscore import evaluator_of, score_topics, topics_at_once
 from volume.context import Context
 from volume.errors import ItemError
 from volume.records import ScoredResponse, ScoredResponses, Topic, load
@@ -59,4 +59,4 @@ def as_response(scored: ScoredResponse) -> Response:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_topics("rejudge", prepare, group=16, fixed=True))
+    raise SystemExit(run_topics("rejudge", prepare, group=topics_at_once, fixed=True))
