@@ -19,12 +19,11 @@ from confscoring.question_claims import Asked, Claim, Questioner, Subject, claim
 from confscoring.question_grammar import QuestionGrammar
 from confscoring.question_llm import LlmQuestions
 from confscoring.question_rules import RuleQuestions
+from confscoring.service import open_client
 from volume.context import Context
 from volume.errors import ItemError, RecordError, UsageError
 from volume.files import sha256_file
-from volume.llm import Client
 from volume.records import Decision, ScoredResponse, ScoredResponses, Topic, load
-from volume.requirements import read_key
 from volume.settings import QuestionsSettings
 from volume.stage import run_topics
 
@@ -71,16 +70,13 @@ def settings_of(ctx: Context) -> QuestionsSettings:
 
 def open_questioner(ctx: Context, settings: QuestionsSettings) -> Questioner:
     """Return the questioner of a definition; only `llm` opens the recorded calls."""
-    definition = ctx.definition
     if settings.backend == "grammar":
         path = ctx.paths.world / "grammar.json"
         grammar = QuestionGrammar(path)
         return GrammarQuestions(grammar, sha256_file(path))
     if settings.backend == "rules":
         return RuleQuestions()
-    store = ctx.data_dir / "llm_calls.sqlite"
-    client = Client(store, definition.llm, ctx.llm_mode, dataset=definition.name, max_cost=ctx.max_cost, key=read_key(), log=ctx.log)
-    return LlmQuestions(client, settings)
+    return LlmQuestions(open_client(ctx), settings)
 
 
 def ask_topics(ctx: Context, questioner: Questioner, topics: Sequence[Topic], context: int) -> dict[str, list[Any] | ItemError]:
@@ -110,7 +106,8 @@ def ask_topics(ctx: Context, questioner: Questioner, topics: Sequence[Topic], co
     for name, result in results.items():  # last: the loop repeats a group in which something was raised
         if not isinstance(result, ItemError):
             _count(ctx, name, result[0], {claim.key: asked[claim.key] for row in claims[name] for claim in row if claim})
-    _note_calls(ctx, questioner)
+    if isinstance(questioner, LlmQuestions):
+        ctx.note("calls", questioner.client.usage.as_note())
     return results
 
 
@@ -139,16 +136,6 @@ def _count(ctx: Context, topic: str, rows: ScoredResponses, asked: Mapping[tuple
     ctx.count("distinct_questions", len({question for question in questions if question is not None}), topic=topic)
     ctx.count("without_question", questions.count(None), topic=topic)
     ctx.count("repaired", sum(isinstance(found, Asked) and found.repaired for found in asked.values()), topic=topic)
-
-
-def _note_calls(ctx: Context, questioner: Questioner) -> None:
-    """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
-    if isinstance(questioner, LlmQuestions):
-        usage = questioner.client.usage
-        ctx.note("calls", {
-            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
-        })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -25,12 +25,11 @@ from confscoring.equivalence_suffix import SuffixEquivalence
 from confscoring.reward_functions import ResponseFacts, Reward, known_rewards
 from confscoring.reward_inputs import ScoredText, describe, read_topic
 from confscoring.reward_module import load_rewards
+from confscoring.service import open_client
 from volume.context import Context
 from volume.errors import ItemError, RecordError, UsageError, VolumeError
 from volume.files import write_text
-from volume.llm import Client
 from volume.records import Rewards, save
-from volume.requirements import read_key
 from volume.settings import RewardsSettings
 from volume.stage import run_whole
 
@@ -130,14 +129,9 @@ def open_equivalence(ctx: Context) -> Iterator[Equivalence]:
     if settings.backend != "llm":
         yield WordsEquivalence() if settings.backend == "words" else SuffixEquivalence()
         return
-    store, definition = ctx.data_dir / "llm_calls.sqlite", ctx.definition
-    with Client(store, definition.llm, ctx.llm_mode, dataset=definition.name, max_cost=ctx.max_cost, key=read_key(), log=ctx.log) as client:
+    with open_client(ctx) as client:
         yield LlmEquivalence(client, settings)
-        usage = client.usage
-        ctx.note("calls", {
-            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
-        })  # fmt: skip
+        ctx.note("calls", client.usage.as_note())
 
 
 def reward_responses(

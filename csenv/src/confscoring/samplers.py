@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from confscoring.sampling import TextSampler
+from confscoring.service import open_sampling_client
 from confscoring.service_sampler import ServiceSampler
 from volume.context import Context
 from volume.evidence import model_folder
-from volume.llm import Client
-from volume.requirements import COMPLETIONS_KEY, read_key
 from volume.settings import SamplingSettings
 from volume.steps import policy_folder
 
@@ -27,7 +24,7 @@ def open_sampler(ctx: Context, settings: SamplingSettings, run: str | None = Non
     definition = ctx.definition
     model = definition.models[settings.model]
     if settings.backend == "openai" and run is None:
-        return ServiceSampler(_open_client(ctx), served_name(ctx, settings), definition.seed, definition.name)
+        return ServiceSampler(open_sampling_client(ctx), served_name(ctx, settings), definition.seed, definition.name)
     from confscoring.sampler import Sampler  # only where it is used: it needs torch
 
     folder = policy_folder(definition, ctx.paths, ctx.data_dir, run) if run else model_folder(definition, ctx.paths, ctx.data_dir, settings.model)
@@ -42,18 +39,4 @@ def served_name(ctx: Context, settings: SamplingSettings) -> str:
 def note_calls(ctx: Context, sampler: TextSampler) -> None:
     """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
     if isinstance(sampler, ServiceSampler):
-        usage = sampler.usage
-        ctx.note("calls", {
-            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
-        })  # fmt: skip
-
-
-def _open_client(ctx: Context) -> Client:
-    definition = ctx.definition
-    store, own = ctx.data_dir / "llm_calls.sqlite", definition.completions
-    if own is None:
-        return Client(store, definition.llm, ctx.llm_mode, dataset=definition.name, max_cost=ctx.max_cost, key=read_key(), log=ctx.log)
-    # The key of [llm] is no other server's business. One's own has no prices, and a cap on money would refuse it.
-    max_cost = ctx.max_cost if own.input_price or own.output_price else None
-    return Client(store, own, ctx.llm_mode, dataset=definition.name, max_cost=max_cost, key=os.environ.get(COMPLETIONS_KEY), log=ctx.log)
+        ctx.note("calls", sampler.usage.as_note())

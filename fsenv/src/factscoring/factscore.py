@@ -68,7 +68,8 @@ def score_topics(
         if not isinstance(result, ItemError):
             for key, number in count_responses(result[0]).items():
                 ctx.count(key, number, topic=name)
-    _note_calls(ctx, scorer)
+    if scorer.client is not None:
+        ctx.note("calls", scorer.client.usage.as_note())
     return results
 
 
@@ -106,16 +107,6 @@ def responses_of(ctx: Context, topic: str) -> tuple[Response, ...]:
     """
     generations: Generations = load(ctx.paths.responses(topic, ctx.run), Generations)
     return tuple(Response(topic, text) for generation in generations.values() for text in generation["responses"])
-
-
-def _note_calls(ctx: Context, scorer: Scorer) -> None:
-    """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
-    if scorer.client is not None:
-        usage = scorer.client.usage
-        ctx.note("calls", {
-            "asked": usage.calls, "recorded": usage.recorded, "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens, "usd": round(usage.spent, 6),
-        })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -99,6 +99,13 @@ class Usage:
     completion_tokens: int = 0
     spent: float = 0.0  # US dollars
 
+    def as_note(self) -> dict[str, float]:
+        """Return what a manifest says of the calls; a resumed run's replies count as recorded."""
+        return {
+            "asked": self.calls, "recorded": self.recorded, "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens, "usd": round(self.spent, 6),
+        }  # fmt: skip
+
 
 def estimate_tokens(text: str) -> int:
     """Return an estimate of a text's tokens that is rather too high: no tokenizer fits every service."""
