@@ -172,7 +172,8 @@ def test_settings_become_plain_json_values() -> None:
 
 def test_settings_are_shown_in_one_line_without_their_defaults() -> None:
     definition = load_definition("synth", seed=4)
-    assert show_settings(definition, ("sft", "world", "runs.random.reward", "seed")) == "sft(lr=0.0001) world() runs.random.reward='random' seed=4"
+    shown = show_settings(definition, ("sft", "world", "runs.random.reward", "seed"))
+    assert shown == "sft(lr=0.0001, batch_size=32, optimizer='adamw', warmup_steps=0) world() runs.random.reward='random' seed=4"
     assert show_settings(definition, ("models",)) == "models{base (path='models/base')}"
     assert "stop=['.']" in show_settings(definition, ("answers",))
 

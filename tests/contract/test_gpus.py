@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from volume.cards import can_run, check_card, choose_card
-from volume.command import stage_command
+from volume.command import count_processes, stage_command
 from volume.datasets import load_definition
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
@@ -34,16 +34,27 @@ def commands(gpus: int, **sections: Any) -> dict[str, list[str]]:
     return {step.id: stage_command(step, definition, given) for step in steps.values()}
 
 
-def test_steps_over_topics_that_run_a_model_are_started_once_for_each_gpu() -> None:
+def test_steps_that_run_or_train_a_model_are_started_once_for_each_gpu() -> None:
     one, four = commands(1), commands(4)
-    assert all(command[:2] == ["python", "-m"] and "torch.distributed.run" not in command for command in one.values())
+    assert all(command[:2] == ["python", "-m"] and not {"torch.distributed.run", "dpo.torchrun"} & {*command} for command in one.values())
     shared = {name for name, command in four.items() if "torch.distributed.run" in command}
     assert {name.rpartition("-")[0] for name in shared} >= {"responses", "factscore", "answers", "eval-responses", "eval-factscore"}
-    assert not {name for name in shared if name.startswith(("questions", "rewards", "train", "eval-base", "report"))}
-    for name in shared:
+    trained = {name for name, command in four.items() if "dpo.torchrun" in command}
+    assert trained == {name for name in four if name.startswith("train-")} and "train-sft" in trained
+    for name in shared | trained:
         end = four[name].index("--nproc_per_node")
-        assert four[name][end + 1] == "4" and four[name][end + 2 :] == one[name][1:]  # what follows is the step's own command
-    assert {name: command for name, command in four.items() if name not in shared} == {name: command for name, command in one.items() if name not in shared}
+        assert four[name][end + 1 : end + 4] == ["4", "-m", "--"] and four[name][end + 4 :] == one[name][2:]  # what follows is the step's own command
+    alone = four.keys() - shared - trained
+    assert {name: four[name] for name in alone} == {name: one[name] for name in alone}
+    assert {name.partition("-")[0] for name in alone} >= {"questions", "rewards", "report"}
+
+
+def test_the_base_model_of_a_world_is_trained_by_one_process_so_that_all_that_is_sampled_from_it_is_the_same() -> None:
+    definition = load_definition("synth")
+    given = argparse.Namespace(dataset="synth", gpus=4, seed=None, scale=None, limit=None, llm_mode="record", max_cost=None)
+    steps = build_steps(definition, DatasetPaths(Path("data/dataset_synth")), Path("data"))
+    assert stage_command(steps["pretrain"], definition, given)[:3] == ["python", "-m", "dpo.pretrain"]
+    assert count_processes(steps["train-sft"], definition, 4) == 4
 
 
 def test_a_step_that_only_asks_a_service_is_started_once() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dpo.batches import bucket_by_length, plan_documents, stack
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from chat_forms import write_tokenizer  # noqa: E402
+
+from dpo.batches import bucket_by_length, pad, plan_documents
 from dpo.models import load_tokenizer
-from dpo.preferences import build_pairs, split_batches, visit_pairs
-from dpo.tokenise import ResponseTokeniser, TokenSequence, common_prefix
+from dpo.preferences import build_pairs, read_prompts, split_batches, visit_pairs, visit_responses
+from dpo.tokenise import ResponseTokeniser, TokenSequence, common_prefix, join
 from volume.errors import RecordError, UsageError
 
 
@@ -36,7 +41,7 @@ def test_a_gap_must_exceed_the_threshold() -> None:
     assert counts.ties == 1
 
 
-@pytest.mark.parametrize("missing", [None, float("nan")])
+@pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
 def test_a_missing_reward_leaves_its_response_out_and_is_counted(missing: Any) -> None:
     prompts, counts = build_pairs(rewards([0.8, missing, 0.5]), "score")
     assert prompts[0].pairs == ((0, 2),)
@@ -45,13 +50,66 @@ def test_a_missing_reward_leaves_its_response_out_and_is_counted(missing: Any) -
 
 def test_the_same_question_under_two_topics_stays_two_prompts() -> None:
     both = {**rewards([0, 1], "A"), **rewards([1, 0], "B")}
-    assert [prompt.pairs for prompt in build_pairs(both, "score")[0]] == [((1, 0),), ((0, 1),)]
+    both["B"]["Q"]["responses"] = ["other 0", "other 1"]
+    prompts, _ = build_pairs(both, "score")
+    assert [(prompt.topic, prompt.text, prompt.pairs) for prompt in prompts] == [("A", "Q", ((1, 0),)), ("B", "Q", ((0, 1),))]
+    assert [prompt.responses for prompt in prompts] == [("r0", "r1"), ("other 0", "other 1")]
 
 
-def test_a_prompt_without_pairs_comes_first_without_harm() -> None:
+@pytest.mark.parametrize("order", ["grouped", "shuffled"])
+def test_a_prompt_without_pairs_comes_first_without_harm(order: str) -> None:
     prompts, counts = build_pairs({**rewards([1, 1], "A"), **rewards([1, 0], "B")}, "score")
     assert counts.prompts_without_pairs == 1
-    assert visit_pairs(prompts, "grouped", 1, 0) == [[(1, 0, 1)]]
+    assert visit_pairs(prompts, order, 1, 0) == [[(1, 0, 1)]]
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.5, 0.5], [0.7], [], [None, 0.3], [float("nan"), float("nan")], [0.0, -0.0, 0]])
+def test_a_file_without_any_pair_gives_none_and_no_batch(values: list[Any]) -> None:
+    prompts, counts = build_pairs(rewards(values), "score")
+    assert (counts.pairs, counts.prompts_without_pairs, len(prompts)) == (0, 1, 1)
+    for order in ("grouped", "shuffled"):
+        assert split_batches(visit_pairs(prompts, order, 2, seed=0), 4) == []
+
+
+def test_whole_numbers_and_negative_zero_are_rewards_like_others() -> None:
+    prompts, counts = build_pairs(rewards([1, 0.0, -0.0, 0, 1.0]), "score")
+    assert prompts[0].pairs == ((0, 1), (0, 2), (0, 3), (4, 1), (4, 2), (4, 3))
+    assert counts.ties == 4
+    assert [str(reward) for reward in prompts[0].rewards] == ["1.0", "0.0", "0.0", "0.0", "1.0"]
+
+
+def test_a_pair_knows_the_gap_of_its_rewards() -> None:
+    (prompt,), _ = build_pairs(rewards([0.1 + 0.2, None, 0.9]), "score")
+    assert prompt.rewards == (0.3, None, 0.9)
+    assert [(pair, prompt.reward_gap(*pair)) for pair in prompt.pairs] == [((2, 0), 0.6)]
+
+
+def test_equal_responses_with_different_rewards_stay_a_pair_and_are_counted() -> None:
+    prompts, counts = build_pairs({"T": {"Q": {"responses": ["a", "a", "b"], "score": [0.2, 0.8, 0.5]}}}, "score")
+    assert prompts[0].pairs == ((1, 0), (2, 0), (1, 2))
+    assert (counts.pairs, counts.same_text) == (3, 1)
+
+
+def test_supervised_tuning_takes_every_response_whatever_its_reward() -> None:
+    prompts = read_prompts(rewards([float("nan"), 1.0, None]))
+    assert prompts[0].pairs == () and prompts[0].rewards == ()
+    assert sorted(visit_responses(prompts, 1, seed=0)[0]) == [(0, 0), (0, 1), (0, 2)]
+    assert visit_responses(prompts, 1, seed=0) != visit_responses(prompts, 1, seed=4)
+
+
+@pytest.mark.parametrize(("record", "message"), [
+    ({"responses": ["a", "b"], "score": ["1", "0"]}, "'score': '1' is no reward; expected a number"),
+    ({"responses": ["a", "b"], "score": [True, False]}, "True is no reward"),
+    ({"responses": ["a", 3], "score": [1, 0]}, "topic 'T', 'Q': expected a list 'responses' of texts, found one that is no text, 3"),
+    ({"score": [1, 0]}, "expected a list 'responses' of texts, found none"),
+])  # fmt: skip
+def test_what_is_no_response_or_no_reward_is_told_of(record: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        build_pairs({"T": {"Q": record}}, "score")
+
+
+def test_questions_of_any_wording_are_taken_as_they_are() -> None:
+    assert read_prompts({"Ada": {"¿Quién es {Ada}?": {"responses": []}}})[0].text == "¿Quién es {Ada}?"
 
 
 def test_an_unknown_reward_names_the_known_ones() -> None:
@@ -82,7 +140,15 @@ def test_the_last_partial_batch_of_each_epoch_is_used_unless_dropped() -> None:
 
 @pytest.fixture
 def tokeniser(world: Path) -> ResponseTokeniser:
-    return ResponseTokeniser(load_tokenizer(world / "tokenizer"), max_length=12, max_prompt_length=6)
+    return ResponseTokeniser(with_bos(load_tokenizer(world / "tokenizer")), max_length=12, max_prompt_length=6)
+
+
+def with_bos(tokenizer: Any) -> Any:
+    """Return a tokenizer that puts <s> before a text itself, as those of most models do."""
+    from tokenizers import processors
+
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return tokenizer
 
 
 def words(tokeniser: ResponseTokeniser, sequence: TokenSequence) -> tuple[list[str], list[str]]:
@@ -93,6 +159,25 @@ def words(tokeniser: ResponseTokeniser, sequence: TokenSequence) -> tuple[list[s
 def test_bos_once_eos_once_and_the_prompt_masked(tokeniser: ResponseTokeniser) -> None:
     (sequence,) = tokeniser.responses([("Write of Ada .", "Ada works .")])
     assert words(tokeniser, sequence) == (["<s>", "Write", "of", "Ada", "."], ["Ada", "works", ".", "</s>"])
+
+
+def test_no_bos_where_the_tokenizer_puts_none_as_it_put_none_when_sampling(world: Path) -> None:
+    """Pythia's and GPT-2's tokenizers know a BOS token that no text of theirs begins with."""
+    tokenizer = load_tokenizer(world / "tokenizer")
+    tokenizer.backend_tokenizer.post_processor = processor_without_bos()
+    tokeniser = ResponseTokeniser(tokenizer, max_length=12, max_prompt_length=6)
+    (sequence,) = tokeniser.responses([("Write of Ada .", "Ada works .")])
+    assert words(tokeniser, sequence) == (["Write", "of", "Ada", "."], ["Ada", "works", ".", "</s>"])
+    (bare,) = tokeniser.responses([("", "Ada works .")])
+    assert words(tokeniser, bare) == (["Ada"], ["works", ".", "</s>"])  # nothing predicts the first token
+    (document,) = tokeniser.documents(["Ada works ."])  # pretraining decides by itself what begins a text
+    assert words(tokeniser, document) == (["<s>"], ["Ada", "works", ".", "</s>"])
+
+
+def processor_without_bos() -> Any:
+    from tokenizers import processors
+
+    return processors.TemplateProcessing(single="$A", special_tokens=[])
 
 
 def test_special_tokens_that_the_text_brings_are_not_doubled(tokeniser: ResponseTokeniser) -> None:
@@ -106,6 +191,29 @@ def test_the_same_ids_whether_joined_before_or_after(tokeniser: ResponseTokenise
     assert together.ids[1:-1].tolist() == np.concatenate(apart).tolist()
 
 
+def test_one_space_stands_between_prompt_and_response_unless_there_is_white_space_or_another_separator() -> None:
+    assert join("Q", "A") == "Q A"
+    assert join("Q\n", "A") == "Q\nA" and join("Q", "\nA") == "Q\nA" and join("", "A") == "A"
+    assert join("<|user|>", "A", "") == "<|user|>A" and join("Q", "A", "\n\n") == "Q\n\nA"
+    assert join("Q", "") == "Q" and join("Q", "", " ") == "Q"
+
+
+def test_sentencepiece_gets_no_second_space_between_prompt_and_response(tmp_path: Path) -> None:
+    """The public trainer tokenises " Ada" alone, where a prepended space makes it two."""
+    tokeniser = ResponseTokeniser(load_tokenizer(write_tokenizer(tmp_path)), 40, 20)
+    (sequence,) = tokeniser.responses([("Who is", "Ada")])
+    assert words(tokeniser, sequence) == (["<s>", "▁Who", "▁is"], ["▁Ada", "</s>"])
+    alone = tokeniser.tokenizer([" Ada"], add_special_tokens=False)["input_ids"][0]
+    assert tokeniser.tokenizer.convert_ids_to_tokens(alone) == ["▁", "▁Ada"]  # type: ignore[attr-defined]
+
+
+def test_a_response_ends_with_the_token_that_ends_a_turn_where_that_is_not_eos(tmp_path: Path) -> None:
+    tokeniser = ResponseTokeniser(load_tokenizer(write_tokenizer(tmp_path)), 7, 4, ending="<|end|>")
+    sequences = tokeniser.responses([("Who is", "Ada"), ("Who is", "Ada<|end|>"), ("Who is", "Ada Ada Ada Ada Ada")])
+    assert [words(tokeniser, sequence)[1] for sequence in sequences] == [["▁Ada", "<|end|>"], ["▁Ada", "<|end|>"], ["▁Ada", "▁Ada", "▁Ada", "<|end|>"]]
+    assert tokeniser.counts.responses_truncated == 1
+
+
 def test_an_empty_response_is_its_eos_alone(tokeniser: ResponseTokeniser) -> None:
     assert words(tokeniser, tokeniser.responses([("Write", "")])[0]) == (["<s>", "Write"], ["</s>"])
 
@@ -114,11 +222,14 @@ def test_a_merge_across_the_boundary_belongs_to_the_response() -> None:
     class Merging:
         """Characters, but ". " before a capital is one token, as SentencePiece may do it."""
 
-        bos_token_id, eos_token_id = 1, 2
+        bos_token_id: int | None = 1
+        eos_token_id: int | None = 2
 
         def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any:
-            assert not add_special_tokens
-            return {"input_ids": [[ord(char) for char in part.replace(". A", "\x05")] for part in text]}
+            return {"input_ids": [[1] * add_special_tokens + [ord(char) for char in part.replace(". A", "\x05")] for part in text]}
+
+        def convert_tokens_to_ids(self, tokens: str) -> int:
+            return ord(tokens)
 
     tokeniser = ResponseTokeniser(Merging(), 20, 10)
     (sequence,) = tokeniser.responses([("Hi.", "Ab")])
@@ -126,6 +237,8 @@ def test_a_merge_across_the_boundary_belongs_to_the_response() -> None:
     assert sequence.prompt_length == 3
     assert tokeniser.counts.boundaries_moved == 1
     assert common_prefix([1, 2, 3], [1, 2, 9, 9]) == 2
+    with pytest.raises(UsageError, match="does not say which characters a token stands for"):
+        tokeniser.responses([("Hi.", "Ab")], [(((0, 1),), ())])
 
 
 def test_truncation_keeps_bos_and_eos_and_is_counted(tokeniser: ResponseTokeniser) -> None:
@@ -154,7 +267,7 @@ def sequence(length: int, prompt: int = 1) -> TokenSequence:
 
 
 def test_a_batch_marks_the_positions_that_predict_targets() -> None:
-    batch = stack([sequence(4, 2), sequence(3, 1)])
+    batch = pad([sequence(4, 2), sequence(3, 1)])
     assert batch.input_ids.tolist() == [[1, 2, 3, 4], [1, 2, 3, 0]]
     assert batch.positions.tolist() == [1, 2, 4, 5]
     assert batch.targets.tolist() == [3, 4, 2, 3]

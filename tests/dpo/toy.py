@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import random
@@ -20,12 +21,13 @@ WORDS = ("Write", "a", "biography", "of", "was", "born", "in", "works", "as", ".
 
 def make_tokenizer(folder: Path) -> None:
     """Write a word-level tokenizer with <pad>, <s>, </s>, <unk>."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     special = ("<pad>", "<s>", "</s>", "<unk>")
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate((*special, *WORDS))}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     tokenizer.add_special_tokens(list(special))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])  # type: ignore[assignment]
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), special, strict=True))
@@ -114,3 +116,12 @@ def run_workers(*arguments: str, processes: int = 1) -> list[int]:
         if process.is_alive():
             process.kill()
     return [process.exitcode if process.exitcode is not None else 1 for process in group]
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Return {relative path: hash} of everything below a folder."""
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log" / "metrics.jsonl").read_text().splitlines()]

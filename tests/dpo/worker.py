@@ -1,6 +1,6 @@
 """Trains a policy of the toy world; the tests run it in processes of its own, to kill it and to launch several.
 
-    worker.py {pretrain|style|sft|dpo} WORLD START OUT [name=value ...]
+    worker.py {pretrain|style|sft|dpo|draw} WORLD START OUT [name=value ...]
 
 ``kill_at=N`` ends the process with SIGKILL after N steps, ``stop_at=N`` asks it to stop there, ``code=NAME`` is the version of
 the code; other names are fields of the settings.
@@ -8,6 +8,7 @@ the code; other names are fields of the settings.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -17,14 +18,21 @@ from typing import Any
 import transformers.models.llama.modeling_llama  # noqa: F401  imported once, by the server that the processes are forked from
 
 from dpo import deepspeed_engine
+from dpo.logprobs import Policy
+from dpo.models import load_model
+from dpo.processes import start_processes
+from dpo.samples import Watch
 from dpo.tuning import Place, pretrain, tune_on_preferences, tune_on_responses, tune_on_style
-from volume.settings import DpoSettings, OptimSettings, PretrainSettings
+from volume.training_settings import DpoSettings, OptimSettings, PretrainSettings
 
 if __name__ == "worker":
     deepspeed_engine._import_deepspeed()
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  ZeRO asks for it, and it takes seconds
 
-COMMON = {"lr": 1e-2, "max_length": 40, "max_prompt_length": 12, "log_every": 3, "checkpoint_every": 4, "batch_size": 5, "max_grad_norm": 1.0}
+COMMON = {
+    "lr": 1e-2, "optimizer": "adamw", "warmup_steps": 0, "max_length": 40, "max_prompt_length": 12, "batch_size": 5, "max_grad_norm": 1.0,
+    "log_every": 3, "checkpoint_every": 4,
+}  # fmt: skip
 
 
 def train(arguments: list[str]) -> list[Path]:
@@ -40,7 +48,12 @@ def train(arguments: list[str]) -> list[Path]:
             os.kill(os.getpid(), signal.SIGKILL)
         return steps == stop_at
 
-    place = Place(start, out / "log", out / "export", seed=3, code=code, log=lambda line: print(line, file=sys.stderr, flush=True), should_stop=after_step)
+    place = Place(
+        start, out / "log", out / "export", seed=3, candidates=out / "candidates", references=out / "references", new_tokens=20, code=code,
+        log=lambda line: print(line, file=sys.stderr, flush=True), should_stop=after_step,
+    )  # fmt: skip
+    if kind == "draw":
+        return draw(start, out)
     rewards, held_out = world / "rewards_train_6.json", world / "rewards_dpoval_6.json"
     if kind == "pretrain":
         settings = {**COMMON, "tokens_per_step": 120, "steps": 12, "schedule": "cosine", "weight_decay": 0.1, **values}
@@ -49,8 +62,19 @@ def train(arguments: list[str]) -> list[Path]:
         return tune_on_style(place, OptimSettings(**{**COMMON, **values}), world / "style.jsonl")
     if kind == "sft":
         return tune_on_responses(place, OptimSettings(**{**COMMON, **values}), rewards)
-    settings = {**COMMON, "epochs": 2, "eval_every": 5, **values}
+    settings = {**COMMON, "epochs": 2, "eval_every": 5, "eval_samples": 4, **values}
     return tune_on_preferences(place, DpoSettings(**settings), "factscore_avg", rewards, held_out)
+
+
+def draw(start: Path, out: Path) -> list[Path]:
+    """Write what this process has of the samples of all."""
+    from test_samples import END, PROMPTS
+
+    processes = start_processes()
+    drawn = Watch(PROMPTS[:5], 12, seed=1, end=END).sample(Policy(load_model(start), pack=True).eval(), processes)
+    path = out / f"drawn_{processes.rank}.json"
+    path.write_text(json.dumps([sequence.ids.tolist() for sequence in drawn]))
+    return [path]
 
 
 def launch(arguments: list[str], rank: int, processes: int, port: int) -> None:
@@ -62,6 +86,8 @@ def launch(arguments: list[str], rank: int, processes: int, port: int) -> None:
 
 
 def _value(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)

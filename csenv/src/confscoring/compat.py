@@ -45,9 +45,8 @@ def load_model(folder: Path, dtype: str, device_map: str = "") -> tuple[Any, Any
             model, found = loader.from_pretrained(folder, torch_dtype=getattr(torch, dtype), output_loading_info=True, **shared_out)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise UsageError(f"{folder} cannot be loaded as a model: {type(error).__name__}: {error}. The usual cause is a copy cut short.") from error
-    # Transformers would fill them with random numbers and go on. 4.29 also lists what it makes itself: tied heads, rotary tables.
-    tied = ("lm_head.weight",) if model.config.tie_word_embeddings else ()
-    missing = sorted(name for name in found["missing_keys"] if name not in tied and not name.endswith("rotary_emb.inv_freq"))
+    # Transformers would fill them with random numbers and go on. 4.29 also lists what is no weight of its own: tied heads, rotary tables, masks.
+    missing = sorted({name for name, _ in model.named_parameters()}.intersection(found["missing_keys"]))
     if missing:
         raise UsageError(f"{folder} lacks weights of its architecture ({len(missing)}, first {missing[0]}): it holds another kind of model.")
     model.eval()

@@ -13,9 +13,10 @@ import contextlib
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from confscoring.answers import answer_prompt, questions_of
+from confscoring.chat import open_chat
 from confscoring.entities import list_entities, sampling_of
 from confscoring.equivalence import AnswerGroup
 from confscoring.equivalence_llm import Pair, compare_request, parse_same, sort_answers
@@ -29,6 +30,7 @@ from confscoring.span_finders import open_finder
 from volume.context import Context
 from volume.costs import Estimate, tell_estimate, waiting_topics
 from volume.errors import VolumeError
+from volume.evidence import model_folder
 from volume.llm import CallStore, estimate_tokens
 from volume.records import Generations, ScoredResponses, Topic, load
 from volume.settings import SamplingSettings
@@ -45,12 +47,12 @@ def estimate_responses(ctx: Context) -> Estimate:
     """Return the calls for responses by a server."""
     settings = ctx.definition.responses
     assert settings is not None
-    found = Estimate()
+    found, written = Estimate(), _writer(ctx, settings)
     with _open_store(ctx) as store:
         for topic in _waiting(ctx):
             for question in topic["questions"]:
                 prompt = Prompt(f"responses/{topic['topic']}/{question}", settings.prompt.format(question=question, topic=topic["topic"]))
-                _add_samples(ctx, found, store, prompt, settings)
+                _add_samples(ctx, found, store, *written(prompt))
     return found
 
 
@@ -79,7 +81,7 @@ def estimate_answers(ctx: Context) -> Estimate:
     """Return the calls for sampled answers by a server: those to every different question."""
     settings = ctx.definition.answers
     assert settings is not None
-    found = Estimate()
+    found, written = Estimate(), _writer(ctx, settings)
     with _open_store(ctx) as store:
         for topic in _waiting(ctx):
             name = topic["topic"]
@@ -87,10 +89,10 @@ def estimate_answers(ctx: Context) -> Estimate:
                 rows: ScoredResponses = load(ctx.paths.atomic_qs(name), ScoredResponses)
             except VolumeError:  # not asked yet
                 number = _expected_questions(ctx, found, topic)
-                _add_typical(ctx, found, answer_prompt(name, QUESTION, settings), settings, number)
+                _add_typical(ctx, found, *written(answer_prompt(name, QUESTION, settings)), number)
                 continue
             for question in dict.fromkeys(question for row in rows for question in questions_of(row)):
-                _add_samples(ctx, found, store, answer_prompt(name, question, settings), settings)
+                _add_samples(ctx, found, store, *written(answer_prompt(name, question, settings)))
     return found
 
 
@@ -138,6 +140,14 @@ def estimate_rewards(ctx: Context) -> Estimate:
     found.assume("every two answers with different words are compared; each class that is found saves calls")
     found.assume(_TWICE)
     return found
+
+
+def _writer(ctx: Context, settings: SamplingSettings) -> Callable[[Prompt], tuple[Prompt, SamplingSettings]]:
+    """Return what gives prompts the form in which the stage samples after them: of a chat model that of its template."""
+    if not ctx.definition.models[settings.model].chat:
+        return lambda prompt: (prompt, settings)
+    form = open_chat(model_folder(ctx.definition, ctx.paths, ctx.data_dir, settings.model), settings.model)
+    return lambda prompt: (form.write(prompt, settings), dataclasses.replace(settings, prefix=""))
 
 
 def _add_comparisons(ctx: Context, found: Estimate, store: CallStore | None, group: AnswerGroup) -> None:

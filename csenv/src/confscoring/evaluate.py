@@ -79,7 +79,11 @@ def read_responses(paths: DatasetPaths, run: str, topic: str, judge: str | None 
     Raises:
         RecordError: The scores are not those of the responses.
     """
-    generations, facts = paths.responses(topic, run), paths.judged(topic, run, judge) if judge else paths.factscore(topic, run)
+    return read_scored(paths.responses(topic, run), paths.judged(topic, run, judge) if judge else paths.factscore(topic, run))
+
+
+def read_scored(generations: Path, facts: Path) -> Scored | None:
+    """Return scored responses by decoding, or None where one of the two files is missing; raises as `read_responses` does."""
     if not (generations.exists() and facts.exists()):
         return None
     scored: ScoredResponses = load(facts, ScoredResponses)

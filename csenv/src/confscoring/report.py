@@ -3,7 +3,7 @@
     python -m confscoring.report --dataset synth --data-dir data
 
 Reads: eval/*/summary.json, rewards/ (rewards and, where it is there, the confidence of single facts), factscore_outputs/ of the
-training people, runs/*/*/metrics.jsonl, world/world.json.
+training people, runs/*/*/metrics.jsonl, runs/*/choice.json (where runs keep candidates), world/world.json.
 Writes: report/summary.json (all numbers), report/index.html (self-contained: no script, no font, nothing loaded) and
 report/scatter.svg (its first figure alone, for other pages).
 Runs that have not been made are listed as not run.
@@ -21,12 +21,14 @@ from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_
 from confscoring.report_page import render
 from confscoring.report_rewards import agree, count_pairs, rank_by_truth, spread_values
 from confscoring.report_words import check, headline
+from confscoring.selection import Choice
 from volume.context import Context
 from volume.errors import UsageError
 from volume.files import sha256_file, write_json, write_text
 from volume.records import Rewards, load, read_lines
 from volume.settings import VerifierSettings
 from volume.stage import run_whole
+from volume.steps import count_candidates
 
 
 def produce(ctx: Context) -> list[Path]:
@@ -88,6 +90,9 @@ def collect(ctx: Context) -> dict[str, Any]:
         numbers["fates"]["attribute"] = by_attribute(world, shown)
     numbers |= _rewards(ctx, world)
     numbers["curves"] = {run: _curves(ctx, run) for run in definition.runs}
+    choices = {run: load(path, Choice) for run, path in _choices(ctx).items()}
+    if choices:
+        numbers["choices"] = choices
     numbers["examples"] = {name: summaries[name]["examples"] for name in (roles["reference"], roles["main"]) if name}
     numbers["inputs"] = _hashes(ctx)
     numbers["headline"] = headline(numbers)
@@ -135,11 +140,18 @@ def _curves(ctx: Context, run: str) -> dict[str, list[dict[str, Any]]]:
     return {phase: [step for _, step in read_lines(path)] for phase, path in logs.items() if path.exists()}
 
 
+def _choices(ctx: Context) -> dict[str, Path]:
+    """Return {run: its choice.json} of the runs whose policy was chosen; what is left of an earlier definition counts for nothing."""
+    found = {run: ctx.paths.choice(run) for run in ctx.definition.runs if count_candidates(ctx.definition, run)}
+    return {run: path for run, path in found.items() if path.exists()}
+
+
 def _hashes(ctx: Context) -> dict[str, str]:
     """Return {path below the dataset's folder: SHA-256} of what the report was made from."""
     root = ctx.paths.root
     wanted = [ctx.paths.world / "world.json", *(ctx.paths.eval(run) / "summary.json" for run in ctx.definition.runs)]
     wanted += [ctx.paths.run(run) / phase / "metrics.jsonl" for run in ctx.definition.runs for phase in ("sft", "dpo")]
+    wanted += _choices(ctx).values()
     wanted += [*sorted((root / "rewards").glob("rewards_*.json")), *sorted((root / "rewards").glob("confidences_*.jsonl"))]
     return {str(path.relative_to(root)): sha256_file(path) for path in wanted if path.exists()}
 

@@ -166,7 +166,7 @@ def fate_bars(rows: Sequence[Numbers], runs: Sequence[tuple[str, str]], title: s
     return figure(width, y, title, "Of 100 statements that could be made. " + "; ".join(told) + ".", "".join(parts), key)
 
 
-def reward_curves(steps: Sequence[Numbers], low: float, high: float, label: str, key: str) -> str:
+def reward_curves(steps: Sequence[Numbers], low: float, high: float, label: str, key: str, chosen: int | None = None) -> str:
     """Return a DPO run's implicit rewards of chosen and rejected responses, apart, against the pairs seen.
 
     Args:
@@ -174,6 +174,7 @@ def reward_curves(steps: Sequence[Numbers], low: float, high: float, label: str,
         low, high: Bounds of the axis, the same for every run.
         label: The run.
         key: Unique on the page.
+        chosen: The step whose policy was taken, where there was a choice.
     """
     width, height, left, right, top, bottom = 320, 190, 40, 254, 10, 160
     train = [step for step in steps if "split" not in step and "chosen_reward" in step]
@@ -187,6 +188,10 @@ def reward_curves(steps: Sequence[Numbers], low: float, high: float, label: str,
     for value in ticks(high, low, 4):
         y = at(0, value)[1]
         parts += [line(left, y, right, y, class_="rule"), text(left - 10, y + 4, tick_label(value), class_="m s", text_anchor="end")]
+    if chosen is not None:
+        x = left + (right - left) * min(1.0, chosen / max([step["step"] for step in steps] + [1]))  # all steps have as many pairs, but for the last
+        side, anchor = (4, "start") if x < (left + right) / 2 else (-4, "end")
+        parts += [line(x, top, x, bottom, class_="iso"), text(x + side, bottom - 5, "taken", class_="halo m s", text_anchor=anchor)]
     parts.append(text(left, bottom + 18, "0", class_="m s", text_anchor="middle"))
     parts.append(text(right, bottom + 18, f"{last:,} pairs".replace(",", " "), class_="m s", text_anchor="end"))
     ends = {}
@@ -208,4 +213,5 @@ def reward_curves(steps: Sequence[Numbers], low: float, high: float, label: str,
     if ends:
         changes = (f"{name} {fixed(train[0][f'{name}_reward'], 2)} to {fixed(train[-1][f'{name}_reward'], 2)}" for name in ends)
         told = f"{label}: from the first to the last logged step, {', '.join(changes)}"
+    told += f"; the policy of step {chosen} was taken" if chosen is not None else ""
     return figure(width, height, f"Implicit rewards in training, {label}", told + ".", "".join(parts), key)

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from confscoring.report_choice import choice_section
 from confscoring.report_confidence_page import confidence_section
 from confscoring.report_figures import fate_bars, reward_curves, scatter
 from confscoring.report_style import STYLE
@@ -173,8 +174,9 @@ def _training(numbers: Numbers) -> str:
     tuned = [(run, numbers["curves"][run["name"]].get("dpo", [])) for run in numbers["runs"]]
     tuned = [(run, steps) for run, steps in tuned if any("chosen_reward" in step for step in steps)]
     notes = [_fitted(run["label"], steps) for run in numbers["runs"] for steps in [numbers["curves"][run["name"]].get("sft", [])] if steps]
+    choices = choice_section(numbers)
     if not tuned:
-        return _section("Training", " ".join(notes), "") if notes else ""
+        return _section("Training", " ".join(notes), choices) if notes or choices else ""
     values = [step[f"{name}_reward"] for _, steps in tuned for step in steps for name in ("chosen", "rejected") if f"{name}_reward" in step]
     low, high = min(*values, 0.0), max(*values, 0.0)
     pad = 0.06 * (high - low or 1.0)
@@ -183,12 +185,13 @@ def _training(numbers: Numbers) -> str:
         trained, held = [step for step in steps if "split" not in step], [step for step in steps if "split" in step]
         told = f"loss {fixed(trained[0]['loss'], 3)} → {fixed(trained[-1]['loss'], 3)}" if trained else ""
         told += f"; held-out pairs ranked right: {fixed(100 * held[-1]['accuracy'], 0)}{NBSP}%" if held and "accuracy" in held[-1] else ""
-        drawn = reward_curves(steps, low - pad, high + pad, run["label"], f"curve-{run['name']}")
+        chosen = numbers.get("choices", {}).get(run["name"], {}).get("step")
+        drawn = reward_curves(steps, low - pad, high + pad, run["label"], f"curve-{run['name']}", chosen)
         panels.append(f"<figure><h3>{html.escape(run['label'])}</h3>{drawn}<figcaption>{told}</figcaption></figure>")
     lead = ("Implicit rewards, β · log(policy / SFT), of the chosen and of the rejected responses, apart: their margin can grow while both "
             "fall. Lines: training pairs; "
-            "circles: held-out pairs. All panels share one scale. " + " ".join(notes))  # fmt: skip
-    return _section("Training", lead, f'<div class="grid curves">{"".join(panels)}</div>')
+            "circles: held-out pairs. All panels share one scale. " + ("Dotted: the step whose policy was taken. " if choices else "") + " ".join(notes))  # fmt: skip
+    return _section("Training", lead, f'<div class="grid curves">{"".join(panels)}</div>{choices}')
 
 
 def _fitted(label: str, steps: list[Numbers]) -> str:

@@ -2,9 +2,15 @@
 
     python -m confscoring.responses --dataset synth --data-dir data --split train
     python -m confscoring.responses --dataset synth --data-dir data --split test --run factscore
+    python -m confscoring.responses --dataset synth --data-dir data --split val --run factscore --candidate 2
 
-Reads: the questions of the split; the model of [responses], or the run's policy.
-Writes: responses/{topic}_generations.json, or eval/{run}/responses/… with one greedy response after the sampled ones.
+A prompt is the question in the form of responses.prompt; a chat model's is that text as a user's message (confscoring.chat). The
+few-shot prefix goes before it where an untuned model is sampled. Policies are trained on the prompt without it, and so they are
+sampled without it too.
+
+Reads: the questions of the split; the model of [responses], or the run's policy, or one of the candidates for it.
+Writes: responses/{topic}_generations.json, or eval/{run}/responses/… with one greedy response after the sampled ones; by which
+a policy is chosen, sampled ones alone: eval/{run}/candidates/{k}/responses/…, of SFT eval/{run}/{split}/responses/….
 """
 
 from __future__ import annotations
@@ -27,9 +33,11 @@ def decodings(ctx: Context) -> list[tuple[str, SamplingSettings]]:
     assert settings is not None
     if not ctx.run:
         return [("sample", settings)]
+    if ctx.definition.runs[ctx.run].kind != "base":
+        settings = dataclasses.replace(settings, prefix="")
     evaluation = ctx.definition.eval
     ways = [("sample", dataclasses.replace(settings, n=evaluation.n, temperature=evaluation.temperature))]
-    if evaluation.greedy:
+    if evaluation.greedy and ctx.split == evaluation.split:  # sampled ones decide between candidates
         ways.append(("greedy", dataclasses.replace(settings, n=1, temperature=0.0, top_p=1.0, top_k=0)))
     return ways
 

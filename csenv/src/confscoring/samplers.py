@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from confscoring.chat import ChatSampler, open_chat
 from confscoring.sampling import TextSampler
 from confscoring.service import open_sampling_client
 from confscoring.service_sampler import ServiceSampler
@@ -12,23 +13,27 @@ from volume.steps import policy_folder
 
 
 def open_sampler(ctx: Context, settings: SamplingSettings, run: str | None = None) -> TextSampler:
-    """Return the sampler for a section of the definition.
+    """Return the sampler for a section of the definition; prompts for a chat model take the form of its chat template.
 
     Args:
         settings: The section, [responses] or [answers].
-        run: Sample from this run's policy instead, which is always a folder.
+        run: Sample from this run's policy instead, or from the candidate of it that the command line names; always a folder.
 
     Raises:
-        UsageError: The model cannot be loaded, or the service cannot be asked.
+        UsageError: The model cannot be loaded, its chat template cannot be used, or the service cannot be asked.
     """
     definition = ctx.definition
     model = definition.models[settings.model]
+    folder = policy_folder(definition, ctx.paths, ctx.data_dir, run, ctx.candidate) if run else model_folder(definition, ctx.paths, ctx.data_dir, settings.model)
+    form = open_chat(folder, settings.model) if model.chat else None  # before a large model is loaded in vain
+    sampler: TextSampler
     if settings.backend == "openai" and run is None:
-        return ServiceSampler(open_sampling_client(ctx), served_name(ctx, settings), definition.seed, definition.name)
-    from confscoring.sampler import Sampler  # only where it is used: it needs torch
+        sampler = ServiceSampler(open_sampling_client(ctx), served_name(ctx, settings), definition.seed, definition.name)
+    else:
+        from confscoring.sampler import Sampler  # only where it is used: it needs torch
 
-    folder = policy_folder(definition, ctx.paths, ctx.data_dir, run) if run else model_folder(definition, ctx.paths, ctx.data_dir, settings.model)
-    return Sampler(folder, model.dtype, definition.seed, definition.name, model.device_map)
+        sampler = Sampler(folder, model.dtype, definition.seed, definition.name, model.device_map)
+    return ChatSampler(sampler, form) if form else sampler
 
 
 def served_name(ctx: Context, settings: SamplingSettings) -> str:
@@ -38,5 +43,7 @@ def served_name(ctx: Context, settings: SamplingSettings) -> str:
 
 def note_calls(ctx: Context, sampler: TextSampler) -> None:
     """Put the use of the service so far into the manifest; a resumed run's replies count as recorded."""
+    if isinstance(sampler, ChatSampler):
+        sampler = sampler.sampler
     if isinstance(sampler, ServiceSampler):
         ctx.note("calls", sampler.usage.as_note())

@@ -51,6 +51,7 @@ class TextSampler(Protocol):
 
         Args:
             shared: A text that the prompts begin with, whole or in part: what they have in common with it is run once. None: the settings' prefix.
+                Prompts with one break off inside a response, and take no chat form.
         """
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpo.deepspeed_engine import Processes
+from dpo.processes import Processes
 from volume.errors import UsageError, VolumeError
 from volume.files import write_json
 

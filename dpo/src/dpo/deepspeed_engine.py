@@ -7,98 +7,20 @@ stage 0 in bfloat16 gives Adam a wrong first step; offload silently swaps the op
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import logging
 import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from dpo.processes import Processes, silent_output
 from volume.errors import UsageError
-from volume.settings import OptimSettings
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process among those that train together."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def barrier(self) -> None:
-        """Wait for the others."""
-        if self.world > 1:
-            torch.distributed.barrier()
-
-    def any(self, flag: bool) -> bool:
-        """Return whether the flag is set in some process: they stop together or not at all."""
-        if self.world == 1:
-            return flag
-        value = torch.tensor(float(flag), device=self.device)
-        torch.distributed.all_reduce(value)
-        return bool(value.item())
-
-
-def is_first_process() -> bool:
-    """Return whether this process is the one that talks and writes; known before the group is joined."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def start_processes() -> Processes:
-    """Join the process group: gloo on CPUs, NCCL on GPUs; by itself when no launcher set WORLD_SIZE.
-
-    One process keeps its rendezvous in memory: no port, no file, no network.
-    """
-    gpu = torch.cuda.is_available()
-    if not gpu:
-        os.environ["DS_ACCELERATOR"] = "cpu"
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    local = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed insists on it
-    if gpu:
-        torch.cuda.set_device(local)
-    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == world:  # all on this host, which may have no network at all
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if not torch.distributed.is_initialized():
-        backend = "nccl" if gpu else "gloo"
-        if world == 1:
-            with _silent_output():
-                torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
-        else:
-            torch.distributed.init_process_group(backend)
-        atexit.register(_leave)
-    return Processes(rank, world, torch.device("cuda", local) if gpu else torch.device("cpu"))
-
-
-@contextlib.contextmanager
-def _silent_output() -> Iterator[None]:
-    """Hide what libraries print from C++ (gloo's greeting), which no logger can."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def _leave() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+from volume.training_settings import OptimSettings
 
 
 def _import_deepspeed() -> Any:
@@ -151,7 +73,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: OptimSettings)
 
 
 def deepspeed_config(settings: OptimSettings) -> dict[str, Any]:
-    """Return DeepSpeed's configuration. Batch sizes are ours to keep, so it is told 1.
+    """Return DeepSpeed's configuration. Batch sizes are ours to keep: when a batch ends is said before each backward pass.
 
     Raises:
         UsageError: A combination that DeepSpeed gets wrong.
@@ -160,12 +82,15 @@ def deepspeed_config(settings: OptimSettings) -> dict[str, Any]:
     torch_dtype(settings.dtype)
     if settings.zero_stage not in (0, 1, 2, 3):
         raise UsageError(f"zero_stage = {settings.zero_stage}: expected 0, 1, 2 or 3")
+    if settings.offload != "none" and settings.zero_stage < (3 if settings.offload == "parameters" else 1):
+        raise UsageError(f"offload = {settings.offload!r} with zero_stage = {settings.zero_stage}: the optimizer needs stage 1 or more, parameters stage 3")
     if bf16 and settings.zero_stage == 0:
         # Its first step is spent on zero gradients, so Adam's first update is 0.74 of the right one.
         raise UsageError("zero_stage = 0 with dtype = 'bfloat16': DeepSpeed takes a wrong first step there; set zero_stage = 1")
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
+        # With offload it takes the norm of the last piece's gradient for the batch's, unless this says that there may be several.
+        "gradient_accumulation_steps": 1 if settings.offload == "none" else 2,
         "gradient_clipping": settings.max_grad_norm if settings.zero_stage else 0.0,  # stage 0: see `step`
         "zero_optimization": {"stage": settings.zero_stage, "overlap_comm": False},  # overlap gives other losses from run to run
         "zero_allow_untested_optimizer": True,  # RMSprop
@@ -173,6 +98,11 @@ def deepspeed_config(settings: OptimSettings) -> dict[str, Any]:
         "steps_per_print": sys.maxsize,
         "wall_clock_breakdown": False,
     }
+    pinned = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if settings.offload != "none":
+        config["zero_optimization"]["offload_optimizer"] = pinned
+    if settings.offload == "parameters":
+        config["zero_optimization"]["offload_param"] = pinned
     if bf16:
         config |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
     return config
@@ -185,7 +115,7 @@ def open_engine(policy: nn.Module, settings: OptimSettings, processes: Processes
     optimizer = build_optimizer(policy.parameters(), settings)
     if not deepspeed.comm.is_initialized():
         deepspeed.init_distributed(dist_backend="nccl" if processes.device.type == "cuda" else "gloo", auto_mpi_discovery=False, verbose=False)
-    with warnings.catch_warnings(), _silent_output():
+    with warnings.catch_warnings(), silent_output():
         warnings.simplefilter("ignore")
         engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=deepspeed_config(settings))
     return engine

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import torch
 from torch import Tensor
@@ -14,16 +14,25 @@ from torch import Tensor
 from volume.errors import VolumeError
 
 
+class Follower(Protocol):
+    """What takes every line besides the file."""
+
+    def write(self, line: dict[str, int | float | str]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class MetricsFile:
     """Appends lines; on resume everything after the checkpoint is cut off and written again."""
 
-    def __init__(self, path: Path | None, keep_bytes: int) -> None:
+    def __init__(self, path: Path | None, keep_bytes: int, follower: Follower | None = None) -> None:
         """Open ``path`` with its first ``keep_bytes`` bytes; None for a process that writes no log.
 
         Raises:
             VolumeError: The file is shorter than that.
         """
         self._file: BinaryIO | None = None
+        self._follower = follower
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +51,8 @@ class MetricsFile:
         rounded = {key: float(f"{value:.9g}") if isinstance(value, float) else value for key, value in line.items()}
         self._file.write(json.dumps(rounded, allow_nan=False).encode() + b"\n")
         self._file.flush()
+        if self._follower is not None:
+            self._follower.write(rounded)
 
     def sync(self) -> int:
         """Flush to the disk; return the file's length."""
@@ -57,6 +68,8 @@ class MetricsFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()
+        if self._follower is not None:
+            self._follower.close()
 
 
 class RunningMeans:

@@ -10,26 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dpo.batches import stack
-from dpo.deepspeed_engine import Processes
-from dpo.logprobs import TokenLogps, batch_token_logps, response_logps, row_sums
+from dpo.gradient import Share, StepLoss
 from dpo.losses import PreferenceLoss, preference_loss, sft_loss
+from dpo.processes import Processes
 from dpo.tokenise import TokenSequence
-from volume.settings import DpoSettings
+from volume.training_settings import DpoSettings
 
 
-class StepLoss(NamedTuple):
-    """What a step yields: the loss to differentiate (the mean over processes is the batch's), and sums to log.
+class Pair(NamedTuple):
+    """Indices of two sequences, and by how much the reward of the first is greater."""
 
-    ``sums["weight"]`` is what the other sums are divided by.
-    """
-
-    loss: Tensor
-    sums: dict[str, Tensor]
+    chosen: int
+    rejected: int
+    gap: float = 1.0
 
 
 class Objective(Protocol):
@@ -44,12 +40,8 @@ class Objective(Protocol):
         """Return the examples of a step's whole batch."""
         ...
 
-    def loss(self, policy: TokenLogps, step: int, processes: Processes) -> StepLoss:
-        """Return the loss of this process's share of the step's batch."""
-        ...
-
-    def evaluate(self, policy: TokenLogps, processes: Processes) -> dict[str, float] | None:
-        """Return the figures of the held-out pairs, if there are any."""
+    def share(self, step: int, processes: Processes) -> Share:
+        """Return this process's part of the step's batch."""
         ...
 
     def describe(self, step: int) -> list[dict[str, Any]]:
@@ -78,19 +70,19 @@ class LanguageModelling:
     def examples(self, step: int) -> int:
         return len(self.plan[step])
 
-    def loss(self, policy: TokenLogps, step: int, processes: Processes) -> StepLoss:
+    def share(self, step: int, processes: Processes) -> Share:
         chosen = self.plan[step]
-        share = chosen[processes.rank :: processes.world]
+        mine = chosen[processes.rank :: processes.world]
         tokens = sum(self.sequences[index].targets for index in chosen)
-        # A process without a share runs the first sequence at weight zero: the others wait for it in every collective call.
-        batch = stack([self.sequences[index] for index in share or chosen[:1]]).to(processes.device)
-        logps = batch_token_logps(policy, batch) * float(bool(share))
-        weight = len(batch.targets) if share else 0
-        sums = {"loss": -logps.detach().sum(dtype=torch.float64), "weight": torch.tensor(float(weight), device=processes.device)}
-        return StepLoss(sft_loss(logps, tokens) * processes.world, sums)
+        own = sum(self.sequences[index].targets for index in mine)
+        here = float(bool(mine))  # a process without a share runs the first sequence at weight zero
 
-    def evaluate(self, policy: TokenLogps, processes: Processes) -> dict[str, float] | None:
-        return None
+        def weigh(logps: Tensor) -> StepLoss:
+            logps = logps[:, 0] * here
+            sums = {"loss": -logps.detach().sum(), "weight": logps.new_tensor(float(own))}
+            return StepLoss((sft_loss(logps, tokens) * processes.world).float(), sums)
+
+        return Share([self.sequences[index] for index in mine or chosen[:1]], weigh, linear=True)
 
     def describe(self, step: int) -> list[dict[str, Any]]:
         return [describe_sequence(self.sequences[index]) for index in self.plan[step]]
@@ -98,11 +90,11 @@ class LanguageModelling:
 
 @dataclass
 class PairData:
-    """Distinct sequences, their reference log-probabilities, and pairs as (chosen, rejected) indices into them."""
+    """Distinct sequences, their log-probabilities under the reference, shape (sequences, 2), and pairs of them."""
 
     sequences: Sequence[TokenSequence]
-    reference: np.ndarray[Any, np.dtype[np.float64]]
-    pairs: Sequence[tuple[int, int]] = field(default_factory=list)
+    reference: Tensor
+    pairs: Sequence[Pair] = field(default_factory=list)
 
 
 @dataclass
@@ -113,17 +105,15 @@ class PreferenceOptimisation:
     gives the same loss and the same gradient as running both sides of every pair.
 
     Attributes:
-        train: Sequences and reference log-probabilities of the training pairs; its ``pairs`` are not used.
-        plan: For each step, its pairs as indices into ``train.sequences``.
-        settings: beta, loss, smoothing.
-        held_out: The pairs of ``dpoval``.
+        data: Sequences and reference log-probabilities of the training pairs; its ``pairs`` are not used.
+        plan: For each step, its pairs as indices into ``data.sequences``.
+        settings: beta, loss and its options.
         unit: What ``examples`` counts.
     """
 
-    train: PairData
-    plan: Sequence[Sequence[tuple[int, int]]]
+    data: PairData
+    plan: Sequence[Sequence[Pair]]
     settings: DpoSettings
-    held_out: PairData | None = None
     unit: str = "pairs"
 
     @property
@@ -133,66 +123,79 @@ class PreferenceOptimisation:
     def examples(self, step: int) -> int:
         return len(self.plan[step])
 
-    def loss(self, policy: TokenLogps, step: int, processes: Processes) -> StepLoss:
+    def share(self, step: int, processes: Processes) -> Share:
         pairs, device = self.plan[step], processes.device
         # Neighbours share responses in grouped order, so shares are contiguous.
-        share = pairs[len(pairs) * processes.rank // processes.world : len(pairs) * (processes.rank + 1) // processes.world]
-        weight = float(bool(share))
-        share = share or pairs[:1]
-        distinct = sorted({index for pair in share for index in pair})
+        mine = pairs[len(pairs) * processes.rank // processes.world : len(pairs) * (processes.rank + 1) // processes.world]
+        here = float(bool(mine))
+        mine = mine or pairs[:1]
+        distinct = sorted({index for pair in mine for index in (pair.chosen, pair.rejected)})
         place = {index: row for row, index in enumerate(distinct)}
-        batch = stack([self.train.sequences[index] for index in distinct]).to(device)
-        logps = row_sums(batch_token_logps(policy, batch), batch)
-        reference = torch.from_numpy(self.train.reference[distinct]).to(device)
-        rows = torch.tensor([[place[chosen], place[rejected]] for chosen, rejected in share], device=device)
-        result = self._pair_loss(logps, reference, rows)
-        sums = {name: value * weight for name, value in pair_sums(result, logps, rows).items()}
-        return StepLoss((result.losses.sum() * (weight * processes.world / len(pairs))).float(), sums)
+        data = PairData(
+            [self.data.sequences[index] for index in distinct], self.data.reference[distinct].to(device),
+            [Pair(place[pair.chosen], place[pair.rejected], pair.gap) for pair in mine],
+        )  # fmt: skip
 
-    def evaluate(self, policy: TokenLogps, processes: Processes) -> dict[str, float] | None:
-        held_out = self.held_out
-        if held_out is None or not held_out.pairs:
-            return None
-        values = response_logps(policy, held_out.sequences, processes.device, rank=processes.rank, world=processes.world)
-        logps, rows = torch.from_numpy(values), torch.tensor(held_out.pairs)
-        sums = pair_sums(self._pair_loss(logps, torch.from_numpy(held_out.reference), rows), logps, rows)
-        return {name: (value / sums["weight"]).item() for name, value in sums.items() if name != "weight"}
+        def weigh(logps: Tensor) -> StepLoss:
+            result = pair_losses(logps, data, self.settings)
+            sums = {name: value * here for name, value in pair_sums(result, logps, data.pairs).items()}
+            return StepLoss((result.losses.sum() * (here * processes.world / len(pairs))).float(), sums)
+
+        return Share(list(data.sequences), weigh)
 
     def describe(self, step: int) -> list[dict[str, Any]]:
         return [
-            {"chosen": describe_sequence(self.train.sequences[chosen]), "rejected": describe_sequence(self.train.sequences[rejected]),
-             "reference_chosen_logp": float(self.train.reference[chosen]), "reference_rejected_logp": float(self.train.reference[rejected])}
-            for chosen, rejected in self.plan[step]
+            {"chosen": describe_sequence(self.data.sequences[pair.chosen]), "rejected": describe_sequence(self.data.sequences[pair.rejected]),
+             "reference_chosen_logp": float(self.data.reference[pair.chosen, 0]), "reference_rejected_logp": float(self.data.reference[pair.rejected, 1])}
+            for pair in self.plan[step]
         ]  # fmt: skip
 
-    def _pair_loss(self, logps: Tensor, reference: Tensor, rows: Tensor) -> PreferenceLoss:
-        chosen, rejected = rows[:, 0], rows[:, 1]
-        return preference_loss(
-            logps[chosen], logps[rejected], reference[chosen], reference[rejected],
-            beta=self.settings.beta, label_smoothing=self.settings.label_smoothing, loss=self.settings.loss, reference_free=self.settings.reference_free,
-        )  # fmt: skip
+
+def pair_losses(logps: Tensor, data: PairData, settings: DpoSettings) -> PreferenceLoss:
+    """Return loss and rewards of pairs.
+
+    Args:
+        logps: Log-probabilities under the policy, as the chosen and as the rejected one. Shape: (sequences, 2)
+        data: The sequences, their reference and the pairs.
+        settings: beta, loss and its options.
+    """
+    chosen, rejected = rows_of(data.pairs, logps.device)
+    lengths = torch.tensor([sequence.targets for sequence in data.sequences], dtype=torch.float64, device=logps.device)
+    return preference_loss(
+        logps[chosen, 0], logps[rejected, 1], data.reference[chosen, 0], data.reference[rejected, 1],
+        beta=settings.beta, label_smoothing=settings.label_smoothing, loss=settings.loss, reference_free=settings.reference_free,
+        likelihood_weight=settings.likelihood_weight, gap_weight=settings.gap_weight, length_weight=settings.length_weight,
+        chosen_tokens=lengths[chosen], rejected_tokens=lengths[rejected],
+        reward_gaps=torch.tensor([pair.gap for pair in data.pairs], dtype=torch.float64, device=logps.device),
+    )  # fmt: skip
 
 
-def pair_sums(result: PreferenceLoss, logps: Tensor, rows: Tensor) -> dict[str, Tensor]:
+def pair_sums(result: PreferenceLoss, logps: Tensor, pairs: Sequence[Pair]) -> dict[str, Tensor]:
     """Return what is logged of pairs, summed over them: losses, both rewards apart, and log-probabilities in nats.
 
     Args:
         result: Loss and rewards of the pairs.
-        logps: Log-probabilities of the sequences. Shape: (sequences,)
-        rows: (chosen, rejected) indices into ``logps``. Shape: (pairs, 2)
+        logps: As for `pair_losses`.
+        pairs: The pairs.
     """
     chosen, rejected = result.chosen_rewards, result.rejected_rewards
     logps = logps.detach()
+    first, second = rows_of(pairs, logps.device)
     return {
         "loss": result.losses.detach().sum(),
         "chosen_reward": chosen.sum(),
         "rejected_reward": rejected.sum(),
         "margin": (chosen - rejected).sum(),
         "accuracy": (chosen > rejected).double().sum(),
-        "chosen_logp": logps[rows[:, 0]].sum(),
-        "rejected_logp": logps[rows[:, 1]].sum(),
-        "weight": torch.tensor(float(len(rows)), dtype=torch.float64, device=logps.device),
+        "chosen_logp": logps[first, 0].sum(),
+        "rejected_logp": logps[second, 1].sum(),
+        "weight": logps.new_tensor(float(len(pairs))),
     }
+
+
+def rows_of(pairs: Sequence[Pair], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the chosen and the rejected sequences of pairs. Shape: (pairs,) each"""
+    return torch.tensor([pair.chosen for pair in pairs], device=device), torch.tensor([pair.rejected for pair in pairs], device=device)
 
 
 def describe_sequence(sequence: TokenSequence) -> dict[str, Any]:

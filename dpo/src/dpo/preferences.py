@@ -28,17 +28,29 @@ class Prompt:
         text: The question, as stored.
         responses: All responses, those without reward included.
         pairs: (index of the chosen response, index of the rejected one).
+        rewards: The rewards that made the pairs, rounded; None for a missing one. Empty where none were read.
     """
 
     topic: str
     text: str
     responses: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...] = ()
+    rewards: tuple[float | None, ...] = ()
+
+    def reward_gap(self, chosen: int, rejected: int) -> float:
+        """Return by how much the reward of a pair's chosen response is greater: the number that made it a pair."""
+        higher, lower = self.rewards[chosen], self.rewards[rejected]
+        assert higher is not None and lower is not None, "only responses with a reward are in pairs"
+        return round(higher - lower, _DECIMALS)
 
 
 @dataclass
 class PairCounts:
-    """What became of the responses of a rewards file; ``ties`` counts pairs within the threshold."""
+    """What became of the responses of a rewards file.
+
+    ``ties`` counts pairs within the threshold. ``same_text`` counts those of the pairs whose two responses read the same, which
+    teach nothing: rewards that are drawn or resampled can differ where texts do not. They stay, as in the public code.
+    """
 
     prompts: int = 0
     prompts_without_pairs: int = 0
@@ -46,6 +58,7 @@ class PairCounts:
     without_reward: int = 0
     ties: int = 0
     pairs: int = 0
+    same_text: int = 0
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -55,9 +68,13 @@ Rewards = Mapping[str, Mapping[str, Mapping[str, Sequence[Any]]]]
 
 
 def read_prompts(rewards: Rewards) -> list[Prompt]:
-    """Return the prompts and responses of a rewards file, without pairs, in its order."""
+    """Return the prompts and responses of a rewards file, without pairs, in its order.
+
+    Raises:
+        RecordError: A question has no responses, or one that is no text.
+    """
     return [
-        Prompt(topic, question, tuple(record["responses"])) for topic, questions in rewards.items() for question, record in questions.items()
+        Prompt(topic, question, _responses(topic, question, record)) for topic, questions in rewards.items() for question, record in questions.items()
     ]
 
 
@@ -73,7 +90,7 @@ def build_pairs(rewards: Rewards, key: str, threshold: float = 0.0) -> tuple[lis
 
     Raises:
         UsageError: No question of the file has that reward, or the threshold is negative.
-        RecordError: A question's rewards do not run parallel to its responses, or only some questions have them.
+        RecordError: A question's rewards do not run parallel to its responses, are no numbers, or only some questions have them.
     """
     if threshold < 0:
         raise UsageError(f"threshold = {threshold}: expected 0 or more")
@@ -83,24 +100,38 @@ def build_pairs(rewards: Rewards, key: str, threshold: float = 0.0) -> tuple[lis
     prompts, counts = [], PairCounts()
     for topic, questions in rewards.items():
         for question, record in questions.items():
-            responses, values = record["responses"], record.get(key)
+            responses, values = _responses(topic, question, record), record.get(key)
             if values is None or len(values) != len(responses):
                 given = "none" if values is None else len(values)
                 raise RecordError(f"topic '{topic}', '{question}': {len(responses)} responses but {given} values of '{key}'. Run `make rewards` again.")
-            pairs, ties = _pair_up([_clean(value) for value in values], threshold)
-            prompts.append(Prompt(topic, question, tuple(responses), pairs))
+            cleaned = tuple(_clean(value, f"topic '{topic}', '{question}', '{key}'") for value in values)
+            pairs, ties = _pair_up(cleaned, threshold)
+            prompts.append(Prompt(topic, question, responses, pairs, cleaned))
             counts.prompts += 1
             counts.prompts_without_pairs += not pairs
             counts.responses += len(responses)
-            counts.without_reward += sum(_clean(value) is None for value in values)
+            counts.without_reward += cleaned.count(None)
             counts.ties += ties
             counts.pairs += len(pairs)
+            counts.same_text += sum(responses[chosen] == responses[rejected] for chosen, rejected in pairs)
     return prompts, counts
 
 
-def _clean(value: float | None) -> float | None:
+def _responses(topic: str, question: str, record: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    responses = record.get("responses")
+    if responses is None or not all(isinstance(response, str) for response in responses):
+        given = "none" if responses is None else f"one that is no text, {next(item for item in responses if not isinstance(item, str))!r}"
+        raise RecordError(f"topic '{topic}', '{question}': expected a list 'responses' of texts, found {given}. Run `make rewards` again.")
+    return tuple(responses)
+
+
+def _clean(value: Any, place: str) -> float | None:
     """Return a reward rounded, or None for a missing one (the public code's files say NaN)."""
-    return None if value is None or not math.isfinite(value) else round(float(value), _DECIMALS)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RecordError(f"{place}: {value!r} is no reward; expected a number, or null for a missing one. Run `make rewards` again.")
+    return round(float(value), _DECIMALS) + 0.0 if math.isfinite(value) else None  # -0.0 becomes 0.0
 
 
 def _pair_up(values: Sequence[float | None], threshold: float) -> tuple[tuple[tuple[int, int], ...], int]:

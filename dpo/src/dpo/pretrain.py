@@ -27,7 +27,9 @@ def produce(context: Context) -> list[Path]:
     scratch = paths.run(base) / "pretrain" / "export"
 
     def place(start: Path, part: str, export: Path, seed: int) -> Place:
-        return Place(start, paths.run(base) / part, export, seed, code, context.log, lambda: context.interrupted)
+        return Place(
+            start, paths.run(base) / part, export, seed, tracking=definition.tracking, code=code, log=context.log, should_stop=lambda: context.interrupted,
+        )  # fmt: skip
 
     written = pretrain(
         place(paths.world / "tokenizer", "pretrain", scratch, definition.seed), definition.pretrain,

@@ -122,7 +122,8 @@ def _assumed_facts(ctx: Context, found: Estimate, topic: str) -> float:
     definition = ctx.definition
     assert definition.facts and definition.responses
     questions = next(entry["questions"] for entry in ctx.topics if entry["topic"] == topic)
-    per_question = definition.eval.n + definition.eval.greedy if ctx.run else definition.responses.n
+    greedy = definition.eval.greedy and ctx.split == definition.eval.split  # candidates are chosen by what is sampled alone
+    per_question = definition.eval.n + greedy if ctx.run else definition.responses.n
     sentences = len(questions) * per_question * SENTENCES
     found.assume(f"{SENTENCES:g} sentences a response and {FACTS:g} facts a sentence where responses are not sampled yet")
     if definition.facts.backend == "llm" and not ctx.judge:

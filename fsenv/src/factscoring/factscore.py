@@ -3,9 +3,9 @@
     python -m factscoring.factscore --dataset synth --data-dir data --split train
     python -m factscoring.factscore --dataset synth --data-dir data --split test --run factscore
 
-Reads: responses/{topic}_generations.json (of a policy: eval/{run}/responses/...), the knowledge base, what the backends
-need (world/grammar.json, models, recorded calls).
-Writes: factscore_outputs/{topic}_fs_out.json (eval/{run}/factscore_outputs/...), every response of every question in order.
+Reads: responses/{topic}_generations.json (of a policy: eval/{run}/responses/..., of a run's K-th candidate, given --candidate K:
+eval/{run}/candidates/K/responses/...), the knowledge base, what the backends need (world/grammar.json, models, recorded calls).
+Writes: factscore_outputs/{topic}_fs_out.json (below the same folder), every response of every question in order.
 Counted in the manifest: responses, empty and abstained ones, sentences, facts, supported and undecided ones, unparsed,
 off_topic, vague, repeats, refused. Its note `evaluator` says what the scores depend on.
 """
@@ -105,7 +105,8 @@ def responses_of(ctx: Context, topic: str) -> tuple[Response, ...]:
     Raises:
         RecordError: The file cannot be read.
     """
-    generations: Generations = load(ctx.paths.responses(topic, ctx.run), Generations)
+    (path,) = ctx.step.item_inputs(topic)
+    generations: Generations = load(path, Generations)
     return tuple(Response(topic, text) for generation in generations.values() for text in generation["responses"])
 
 

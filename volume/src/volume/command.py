@@ -13,12 +13,17 @@ from volume.steps import Step, asks_service
 # Stages over topics that may run a local model: their topics are shared out among processes, one for each GPU.
 _SHARED = ("confscoring.responses", "confscoring.answers", "confscoring.entities", "factscoring.factscore", "factscoring.rejudge")
 
+# Training: all processes work on each of its steps. Not dpo.pretrain: its model is tiny, and from one process it has the same
+# bytes whatever GPUS is, and so has all that is sampled from it.
+_TOGETHER = ("dpo.train",)
+
 # torchrun on this host alone. `--standalone` would take port 29400 in PyTorch 1.13 and 2.0, where two launches at once then meet;
 # port 0 is a free one. They also look only every 5 s whether their processes have ended.
-_TORCHRUN = ("python", "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--monitor_interval", "0.5")
+_TORCHRUN = ("--nnodes", "1", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--monitor_interval", "0.5")
 
 # PyTorch 1.13 on Python 3.11 cannot read its own default, no redirection (an enum's iteration skips 0 since then), and ends with
 # an AttributeError. A mapping for one process is read well; it takes the last index it may name, since few hosts have ten cards.
+# Later ones read it, too (2.8 in dpo, and in all environments of the current stack).
 _REDIRECTS = ("--redirects", "9:1", "--tee", "9:1")
 
 
@@ -30,8 +35,12 @@ def stage_command(step: Step, definition: Definition, given: argparse.Namespace,
         module: Another module that takes the stage's arguments, e.g. its estimate; it runs in one process.
     """
     processes = 1 if module else count_processes(step, definition, given.gpus)
-    launcher = ["python"] if processes == 1 else [*_TORCHRUN, "--rdzv_id", uuid.uuid4().hex, *_REDIRECTS, "--nproc_per_node", str(processes)]
-    command = [*launcher, "-m", module or step.module, "--dataset", _dataset_argument(given), "--data-dir", "@data", *step.args]
+    launcher = ["python"]
+    if processes > 1:
+        torchrun = "dpo.torchrun" if step.module in _TOGETHER else "torch.distributed.run"
+        launcher += ["-m", torchrun, *_TORCHRUN, "--rdzv_id", uuid.uuid4().hex, *_REDIRECTS, "--nproc_per_node", str(processes)]
+    # What follows "--" is the stage's: newer versions of torchrun would take --run for an abbreviation of their own --run-path.
+    command = [*launcher, "-m", *(["--"] if processes > 1 else []), module or step.module, "--dataset", _dataset_argument(given), "--data-dir", "@data", *step.args]
     flags = ["seed", "scale", "limit", *(("llm_mode", "max_cost") if asks_service(step, definition) else ())]
     for flag in flags:
         if getattr(given, flag) is not None:
@@ -41,6 +50,8 @@ def stage_command(step: Step, definition: Definition, given: argparse.Namespace,
 
 def count_processes(step: Step, definition: Definition, gpus: int) -> int:
     """Return how many processes a step is run in: one for each GPU, or one alone where they would only queue for a service."""
+    if step.module in _TOGETHER:
+        return gpus
     if step.module not in _SHARED:
         return 1
     return gpus if not asks_service(step, definition) or _runs_model(step, definition) else 1

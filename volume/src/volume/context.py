@@ -28,7 +28,7 @@ class Context:
         definition: The dataset's definition, resolved.
         paths: Where everything of the dataset lives.
         data_dir: The volume's root.
-        split, run, limit, judge: As on the command line; None where not given.
+        split, run, limit, judge, candidate: As on the command line; None where not given.
         topics: The work items, cut to ``limit``; none for a step without topics.
         llm_mode, max_cost: How a service may be asked, and what all calls for the dataset may cost at most, in US dollars.
         interrupted: Set by SIGTERM: what is in hand is finished, then the stage stops.
@@ -49,6 +49,7 @@ class Context:
     llm_mode: Mode = "record"
     max_cost: float | None = None
     judge: str | None = None
+    candidate: int | None = None
     interrupted: bool = False
     counts: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -84,13 +85,14 @@ def open_context(stage: str, argv: Sequence[str] | None) -> Context:
     parser.add_argument("--split", help="train, dpoval, val or test")
     parser.add_argument("--run", help="name of a policy under [runs]")
     parser.add_argument("--judge", help="name of a further verifier under [judges]")
+    parser.add_argument("--candidate", type=int, metavar="K", help="the run's K-th candidate, in place of its policy")
     parser.add_argument("--limit", type=int, help="only the first N topics")
     add_call_arguments(parser)
     given = parser.parse_args(argv)
     definition = load_definition(given.dataset, given.seed, given.scale)
     paths = DatasetPaths(given.data_dir / f"dataset_{definition.name}")
     steps = build_steps(definition, paths, given.data_dir)
-    wanted = [step for step in steps.values() if step.module.endswith(f".{stage}") and _matches(step, given.split, given.run, given.judge)]
+    wanted = [step for step in steps.values() if step.module.endswith(f".{stage}") and _matches(step, given, definition)]
     if len(wanted) != 1:
         own = [" ".join(step.args) or "(no arguments)" for step in steps.values() if step.module.endswith(f".{stage}")]
         if not own:
@@ -101,13 +103,18 @@ def open_context(stage: str, argv: Sequence[str] | None) -> Context:
     split = given.split or step.split
     if (split and paths.questions(split).exists()) or step.split:
         topics = records.load(paths.questions(str(split)), Topics)
-    return Context(step, definition, paths, given.data_dir, split, given.run, given.limit, topics[: given.limit], given.llm_mode, given.max_cost, given.judge)
+    return Context(
+        step, definition, paths, given.data_dir, split, given.run, given.limit, topics[: given.limit], given.llm_mode, given.max_cost, given.judge, given.candidate,
+    )  # fmt: skip
 
 
-def _matches(step: Step, split: str | None, run: str | None, judge: str | None) -> bool:
+def _matches(step: Step, given: argparse.Namespace, definition: Definition) -> bool:
+    """Return whether the command line names this step; of a run's steps, those on the evaluation split are meant where no split is given."""
     pairs = dict(zip(step.args[::2], step.args[1::2], strict=True))
-    if pairs.get("--judge") != judge:
+    candidate = None if given.candidate is None else str(given.candidate)
+    if (pairs.get("--run"), pairs.get("--judge"), pairs.get("--candidate")) != (given.run, given.judge, candidate):
         return False
-    if "--run" in pairs:
-        return pairs["--run"] == run and split in (None, pairs.get("--split"))
-    return run is None and pairs.get("--split") == split
+    split = pairs.get("--split")
+    if given.run is None or given.split is not None:
+        return bool(split == given.split)
+    return split in (None, definition.eval.split) or candidate is not None

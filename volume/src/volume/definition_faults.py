@@ -7,6 +7,9 @@ from pathlib import PurePosixPath
 
 from volume.errors import suggest
 from volume.settings import Definition, SamplingSettings
+from volume.training_settings import OptimSettings
+
+_TRAINING = ("pretrain", "style", "sft", "dpo")
 
 _CHOICES = {
     ("responses", "backend"): ("transformers", "openai"),
@@ -21,14 +24,17 @@ _CHOICES = {
     ("equivalence", "backend"): ("words", "suffix", "llm"),
     ("dpo", "order"): ("grouped", "shuffled"),
     ("dpo", "loss"): ("dpo", "ipo"),
-    **{(section, "optimizer"): ("adamw", "rmsprop") for section in ("pretrain", "style", "sft", "dpo")},
-    **{(section, "schedule"): ("constant", "cosine") for section in ("pretrain", "style", "sft", "dpo")},
+    **{(section, "optimizer"): ("adamw", "rmsprop") for section in _TRAINING},
+    **{(section, "schedule"): ("constant", "cosine") for section in _TRAINING},
+    **{(section, "dtype"): ("float32", "bfloat16") for section in _TRAINING},
+    **{(section, "offload"): ("none", "optimizer", "parameters") for section in _TRAINING},
 }
 
 _AT_LEAST_ONE = (
     ("facts", "gamma"), ("facts", "max_tokens"), ("retrieval", "k"), ("verifier", "max_tokens"), ("llm", "in_flight"), ("llm", "attempts"),
     *((section, key) for section in ("responses", "answers") for key in ("n", "max_new_tokens", "batch_rows", "topics_at_once", "samples_per_call")),
     ("completions", "in_flight"), ("completions", "attempts"), ("questions", "max_tokens"), ("equivalence", "max_tokens"), ("entities", "n"),
+    *((section, "tokens_at_once") for section in _TRAINING),
 )  # fmt: skip
 
 
@@ -78,6 +84,72 @@ def find_faults(definition: Definition) -> list[str]:
             faults.append(f"{section}.model: missing (the service's name of the model, for backend 'llm')")
     if definition.eval.split not in definition.splits:
         faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
+    return [*faults, *_training_faults(definition), *_choice_faults(definition)]
+
+
+def _training_faults(definition: Definition) -> list[str]:
+    """Return what does not go together in the sections of training."""
+    faults = []
+    for section in _TRAINING:
+        settings: OptimSettings | None = getattr(definition, section)
+        if settings is None:
+            continue
+        stage = settings.zero_stage
+        if stage not in (0, 1, 2, 3):
+            faults.append(f"{section}.zero_stage = {stage}: expected 0, 1, 2 or 3")
+        if settings.offload == "parameters" and stage != 3:
+            faults.append(f"{section}.offload = 'parameters': needs {section}.zero_stage = 3, not {stage}")
+        if settings.offload == "optimizer" and stage < 1:
+            faults.append(f"{section}.offload = 'optimizer': needs {section}.zero_stage of 1 to 3, not {stage}")
+        if settings.dtype == "bfloat16" and stage < 1:
+            faults.append(f"{section}.dtype = 'bfloat16': needs {section}.zero_stage of 1 to 3, not {stage}; 1 will do with a single process too")
+        if settings.lora_rank < 0:
+            faults.append(f"{section}.lora_rank = {settings.lora_rank}: expected 0 (all weights are trained) or more")
+    return [*faults, *_loss_faults(definition)]
+
+
+def _loss_faults(definition: Definition) -> list[str]:
+    """Return what the loss of preference training cannot be computed with."""
+    settings = definition.dpo
+    if settings is None:
+        return []
+    faults = []
+    if settings.beta <= 0:
+        faults.append(f"dpo.beta = {settings.beta:g}: expected more than 0")
+    if not 0 <= settings.label_smoothing <= 0.5:
+        faults.append(f"dpo.label_smoothing = {settings.label_smoothing:g}: expected a probability from 0 to 0.5")
+    for name in ("likelihood_weight", "gap_weight", "length_weight"):
+        if getattr(settings, name) < 0:
+            faults.append(f"dpo.{name} = {getattr(settings, name):g}: expected 0 or more")
+    for name in ("label_smoothing", "gap_weight", "length_weight"):
+        if settings.loss == "ipo" and getattr(settings, name):
+            faults.append(f"dpo.{name} = {getattr(settings, name):g}: means nothing to loss = 'ipo', whose margin is 1 / (2 beta); set it to 0")
+    if settings.masked_spans.startswith("/") or ".." in settings.masked_spans.split("/"):
+        faults.append(f"dpo.masked_spans = {settings.masked_spans!r}: expected a file below the dataset's folder")
+    if definition.pretrain is not None and definition.pretrain.lora_rank:
+        faults.append(f"pretrain.lora_rank = {definition.pretrain.lora_rank}: a model that starts from nothing is trained as a whole; set it to 0")
+    return faults
+
+
+def _choice_faults(definition: Definition) -> list[str]:
+    """Return what stands in the way of choosing between policies that were kept along the way."""
+    number, rule = definition.dpo.candidates if definition.dpo else 0, definition.eval
+    if number == 0:
+        return []
+    faults = []
+    if number < 2:
+        faults.append(f"dpo.candidates = {number}: expected 2 or more, or 0 to take the last policy")
+    if not any(run.kind == "sft" for run in definition.runs.values()):
+        faults.append(f"dpo.candidates = {number}: needs a run of kind 'sft', whose correct facts and empty responses a candidate is held against")
+    if rule.select not in definition.splits:
+        faults.append(f"eval.select = {rule.select!r}: dpo.candidates = {number} needs it, and it is not one of splits {list(definition.splits)}")
+    elif rule.select in ("train", rule.split):
+        why = "policies were trained on it" if rule.select == "train" else "it is eval.split, whose people must not decide what is evaluated on them"
+        faults.append(f"eval.select = {rule.select!r}: {why}; give another split to choose on")
+    if not 0 <= rule.keep_correct <= 1:
+        faults.append(f"eval.keep_correct = {rule.keep_correct:g}: expected a share from 0 to 1")
+    if rule.more_empty < 0:
+        faults.append(f"eval.more_empty = {rule.more_empty:g}: expected 0 or more percentage points")
     return faults
 
 

@@ -24,6 +24,11 @@ def _percent(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
 
 
+def candidate_part(number: int) -> str:
+    """Return where, below a run's evaluation, the responses of one of its candidates lie."""
+    return f"candidates/{number}"
+
+
 @dataclass(frozen=True)
 class DatasetPaths:
     """The paths of one dataset, all below ``root`` = ``<data-dir>/dataset_<name>``."""
@@ -59,11 +64,11 @@ class DatasetPaths:
         """Return a model's folder; ``path`` is relative to the dataset's folder, as in the definition."""
         return self.root / path
 
-    def responses(self, topic: str, run: str | None = None) -> Path:
-        return self._of_run(run) / "responses" / f"{encode_topic(topic)}_generations.json"
+    def responses(self, topic: str, run: str | None = None, part: str = "") -> Path:
+        return self._of_run(run, part) / "responses" / f"{encode_topic(topic)}_generations.json"
 
-    def factscore(self, topic: str, run: str | None = None) -> Path:
-        return self._of_run(run) / "factscore_outputs" / f"{encode_topic(topic)}_fs_out.json"
+    def factscore(self, topic: str, run: str | None = None, part: str = "") -> Path:
+        return self._of_run(run, part) / "factscore_outputs" / f"{encode_topic(topic)}_fs_out.json"
 
     def judged(self, topic: str, run: str, judge: str) -> Path:
         """Return the file of a run's facts as another verifier judges them."""
@@ -90,11 +95,24 @@ class DatasetPaths:
     def export(self, run: str) -> Path:
         return self.run(run) / "export"
 
+    def candidate(self, run: str, number: int) -> Path:
+        """Return the folder of a policy that training kept along the way; the first has the number 1."""
+        return self.run(run) / "candidates" / str(number)
+
+    def candidates(self, run: str) -> Path:
+        """Return the file that says at which steps they were kept."""
+        return self.run(run) / "candidates" / "candidates.json"
+
+    def choice(self, run: str) -> Path:
+        """Return the file that says which of them was exported, and why."""
+        return self.run(run) / "choice.json"
+
     def eval(self, run: str) -> Path:
         return self.root / "eval" / run
 
-    def _of_run(self, run: str | None) -> Path:
-        return self.eval(run) if run else self.root
+    def _of_run(self, run: str | None, part: str = "") -> Path:
+        """Return where a policy's responses lie; ``part``: a further evaluation of the run, on another split or of a candidate."""
+        return self.eval(run) / part if run else self.root
 
     def current_rewards(self, split: str) -> Path:
         """Return the split's rewards file: the one its manifest names, else the only one there is.

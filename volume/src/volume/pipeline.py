@@ -67,13 +67,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", default="", help="comma-separated policies to train and evaluate; default all")
     add_call_arguments(parser)
     parser.add_argument("--jobs", type=int, help="steps side by side; default as many as the cores hold, or one on a GPU host")
-    parser.add_argument("--gpus", type=int, default=1, help="processes that share out the topics of a step with a local model, each on a GPU where there are any")
+    parser.add_argument("--gpus", type=int, default=1, help="processes of a step that runs or trains a model, each on a GPU where there are any")
     return parser.parse_args(argv)
 
 
 def _main(given: argparse.Namespace) -> int:
     if given.gpus < 1:
-        raise UsageError(f"GPUS={given.gpus}: expected the number of processes that share out the topics of a step, 1 or more.")
+        raise UsageError(f"GPUS={given.gpus}: expected the number of processes of a step that runs or trains a model, 1 or more.")
     data_dir = given.data_dir.resolve()
     definition = load_definition(given.dataset, given.seed, given.scale)
     paths = DatasetPaths(data_dir / f"dataset_{definition.name}")
@@ -156,7 +156,7 @@ class Runner:
             return USAGE
         place_definition(self.given)
         write_json(self.paths.definition, as_json(self.definition))
-        shared = f", topics shared out among {self.given.gpus} processes where a model runs" if self.given.gpus > 1 else ""
+        shared = f", in {self.given.gpus} processes where a model runs or is trained" if self.given.gpus > 1 else ""
         print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once{shared}.", flush=True)
         statuses = self._run_all()
         worst = next((status for status in (FAILED, USAGE, PARTIAL) if status in statuses.values()), COMPLETE)

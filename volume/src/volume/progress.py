@@ -13,7 +13,7 @@ _WIDTH = 30  # characters of the bar
 
 
 class Progress:
-    """Shows the progress through ``total`` topics.
+    """Shows the progress through ``total`` topics, or whatever is counted.
 
     Args:
         label: What is going on, for the bar.
@@ -23,23 +23,29 @@ class Progress:
         stream: Where the bar goes if it is a terminal; standard error.
         clock: Seconds, for tests.
         bar: Whether a terminal gets a bar; of several processes none can have it, so each writes lines.
+        unit: What is counted.
     """
 
     def __init__(
         self, label: str, done: int, total: int, log: Callable[[str], None], stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic,
-        bar: bool = True,
+        bar: bool = True, unit: str = "topics",
     ) -> None:
-        self._label, self._first, self._total, self._log, self._clock = label, done, total, log, clock
+        self._label, self._first, self._total, self._log, self._clock, self._unit = label, done, total, log, clock, unit
         self._stream = stream or sys.stderr
         self._terminal = bar and self._stream.isatty()
         self._started = self._spoken = clock()
 
-    def show(self, done: int) -> None:
-        """Show that ``done`` topics are done."""
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return self._clock() - self._started
+
+    def show(self, done: int, more: str = "") -> None:
+        """Show that ``done`` are done, and what else there is to say, in a few words."""
         now = self._clock()
         new = done - self._first
         left = f", {(now - self._started) / new * (self._total - done):.0f} s left" if new > 0 and done < self._total else ""
-        told = f"{done} of {self._total} topics ({100 * done // max(self._total, 1)} %){left}"
+        told = f"{done} of {self._total} {self._unit} ({100 * done // max(self._total, 1)} %){', ' if more else ''}{more}{left}"
         if self._terminal:
             filled = _WIDTH * done // max(self._total, 1)
             self._stream.write(f"\r\033[K{self._label} {'█' * filled}{'░' * (_WIDTH - filled)} {told}")

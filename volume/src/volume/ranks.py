@@ -1,9 +1,9 @@
-"""Several processes that share out the topics of a step: which of them this one is, and who may work on a step at once.
+"""Several processes that share out a step: which of them this one is, and who may work on a step at once.
 
-A stage that is started N times on one volume with torchrun's variables (RANK, WORLD_SIZE) takes its share in each process:
-of the groups of topics, rank r takes the groups r, r + N, r + 2N, … Ranks never talk to each other. They meet in the step's
-journal and in its locks, so one that is killed costs its own unfinished groups, and the next run, of as many processes as
-it likes, goes on from there.
+A stage over topics that is started N times on one volume, by torchrun, DeepSpeed's launcher or srun, takes its share in each
+process: of the groups of topics, rank r takes the groups r, r + N, r + 2N, … These ranks never talk to each other. They meet
+in the step's journal and in its locks, so one that is killed costs its own unfinished groups, and the next run, of as many
+processes as it likes, goes on from there. The ranks of a training work on every step of it together (volume.stage.run_together).
 
 Assumed of a volume that several hosts share: flock holds between them. It does on a host's own disks, on NFS as Linux mounts
 it, on CephFS and GPFS, and on Lustre mounted with `flock`. Where a mount keeps locks to each host (`nolock`, `local_lock`,
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -35,12 +35,16 @@ class Rank:
         of: How many processes share the topics out.
         launch: What tells this launch from others, as far as the launcher says: what failed in an earlier one is tried again.
         parent: The process id of torchrun; None for a process that something else started.
+        local: Its number among those on its host, from 0; which GPU is this one's.
+        one_host: Whether all of the launch run on this host, as far as the launcher says.
     """
 
     number: int = 0
     of: int = 1
     launch: str = ""
     parent: int | None = None
+    local: int = 0
+    one_host: bool = True
 
     @property
     def alone(self) -> bool:
@@ -60,28 +64,46 @@ class Rank:
 
 
 def this_rank() -> Rank:
-    """Return which process this is, by torchrun's variables; one that nothing launched is alone.
+    """Return which process this is, by the variables of torchrun (and of DeepSpeed's launcher), else of srun; one that nothing launched is alone.
 
     Raises:
         UsageError: WORLD_SIZE stands without a RANK that fits it.
     """
     variables = os.environ
-    world, number = variables.get("WORLD_SIZE") or "1", variables.get("RANK") or ""
+    if not variables.get("WORLD_SIZE") and not variables.get("RANK"):
+        return _task_of_srun(variables)
+    world, number, local = variables.get("WORLD_SIZE") or "1", variables.get("RANK") or "", variables.get("LOCAL_RANK") or "0"
     if world == "1":
         return Rank()
     if not (world.isdecimal() and number.isdecimal() and int(number) < int(world)):
         raise UsageError(f"WORLD_SIZE={world}, RANK={number}: expected a RANK from 0 to WORLD_SIZE - 1, as torchrun sets them. Unset both to run alone.")
     # The port is a free one, found anew by every torchrun, so it tells launches apart where all were given one id.
     launch = "/".join(variables.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
-    return Rank(int(number), int(world), launch, os.getppid() if "TORCHELASTIC_RUN_ID" in variables else None)
+    on_this_host = variables.get("LOCAL_WORLD_SIZE") or variables.get("LOCAL_SIZE")  # torchrun's name and DeepSpeed's
+    parent = os.getppid() if "TORCHELASTIC_RUN_ID" in variables else None
+    return Rank(int(number), int(world), launch, parent, int(local) if local.isdecimal() else 0, on_this_host == world)
+
+
+def _task_of_srun(variables: Mapping[str, str]) -> Rank:
+    """Return which task of a job step this is.
+
+    The number of tasks is the step's own, which srun sets in what it starts. SLURM_NTASKS is set in a batch script, too, where
+    one process runs by itself.
+    """
+    number, tasks = variables.get("SLURM_PROCID") or "", variables.get("SLURM_STEP_NUM_TASKS") or "1"
+    if not (tasks.isdecimal() and number.isdecimal() and int(number) < int(tasks)) or tasks == "1":
+        return Rank()
+    launch = "/".join(variables.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"))
+    hosts = variables.get("SLURM_STEP_NUM_NODES") or variables.get("SLURM_NNODES")
+    return Rank(int(number), int(tasks), launch, local=int(variables.get("SLURM_LOCALID") or 0), one_host=hosts == "1")
 
 
 class StepHold:
     """A process's hold on a step: alone, or beside the other ranks of its launch.
 
-    Three files in ``folder``: the step's own, held exclusively by a process alone and shared by ranks, which write there what
-    launch they are; a gate, held while somebody comes or goes, so that what is asked and what is then taken is one act; and
-    one for each rank, so that none runs twice.
+    Files in ``folder``: the step's own, held exclusively by a process alone and shared by ranks, which write there what launch
+    they are and what they agree on; a gate, held while somebody comes or goes, so that what is asked and what is then taken is
+    one act; one for each rank, so that none runs twice; and one for what they do by turns.
     """
 
     def __init__(self, folder: Path, step: str, rank: Rank) -> None:
@@ -120,12 +142,29 @@ class StepHold:
             self._lock(self._held, fcntl.LOCK_UN)
             return self._lock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def agrees(self, fact: str) -> bool:
+        """Return whether this rank says of the step what the ranks before it said; the first one's word counts."""
+        assert self._held is not None
+        with self._open(".gate") as gate:
+            self._lock(gate, fcntl.LOCK_EX)
+            launch, _, agreed = _read(self._held).partition("\n")
+            if not agreed:
+                _rewrite(self._held, f"{launch}\n{fact}")
+            return agreed in ("", fact)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Keep the other ranks waiting: what one has found out and written down, the next one need not."""
+        with self._open(".turn") as turn:
+            self._lock(turn, fcntl.LOCK_EX)
+            yield
+
     def _join(self, held: IO[str]) -> None:
         """Share the step with the ranks of this launch."""
         launch = f"{self._rank.of} {self._rank.launch}"
         if self._lock(held, fcntl.LOCK_EX | fcntl.LOCK_NB):  # nobody is here
             _rewrite(held, launch)
-        elif _read(held) != launch:
+        elif _read(held).partition("\n")[0] != launch:
             raise self._busy()
         self._lock(held, fcntl.LOCK_SH)  # waits at most for a rank of this launch that looks whether it was the last
 

@@ -85,6 +85,12 @@ class AnswerSamples(TypedDict):
     margins: NotRequired[dict[str, list[float]]]
 
 
+class Candidates(TypedDict):
+    """``runs/{run}/candidates/candidates.json``: after how many steps each kept policy was written, the first to the last."""
+
+    steps: list[int]
+
+
 Topics = list[Topic]
 Generations = dict[str, Generation]
 ScoredResponses = list[ScoredResponse]

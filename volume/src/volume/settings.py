@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from volume.training_settings import DpoSettings, OptimSettings, PretrainSettings, TrackingSettings
+
 # How a language-model service is asked: replies are recorded; only recorded ones are used; recorded ones are asked for again.
 Mode = Literal["record", "replay", "refresh"]
 
@@ -21,7 +23,7 @@ class ModelSettings:
     source: str = ""  # where it comes from: a hub id, for the list of what is missing
     revision: str = ""  # pinned revision of the source
     dtype: str = "float32"  # float32 | bfloat16 | float16
-    chat: bool = False  # prompts take the model's chat form
+    chat: bool = False  # prompts take the form of the chat template that its tokenizer brings
     gib: float = 0.0  # size of its weights, GiB
     device_map: str = ""  # "": on one device | auto | balanced | sequential: its layers shared out over the cards
 
@@ -135,45 +137,6 @@ class RewardsSettings:
 
 
 @dataclass(frozen=True)
-class OptimSettings:
-    """One training run. Learning rates are per optimizer step."""
-
-    lr: float
-    batch_size: int = 32  # sequences (SFT) or pairs (DPO) per step
-    epochs: int = 1
-    optimizer: str = "adamw"  # adamw | rmsprop
-    weight_decay: float = 0.0
-    schedule: str = "constant"  # constant | cosine (to `floor` of lr), after the warm-up
-    floor: float = 0.1
-    warmup_steps: int = 0
-    max_grad_norm: float = 10.0
-    zero_stage: int = 0  # DeepSpeed ZeRO stage
-    dtype: str = "float32"
-    max_length: int = 512  # tokens of prompt and response
-    max_prompt_length: int = 256
-    log_every: int = 10  # steps
-    checkpoint_every: int = 200  # steps
-    drop_last: bool = False
-
-
-@dataclass(frozen=True)
-class PretrainSettings(OptimSettings):
-    steps: int = 2000
-    tokens_per_step: int = 2070  # tokens in one batch, one document per row
-
-
-@dataclass(frozen=True)
-class DpoSettings(OptimSettings):
-    beta: float = 0.1
-    label_smoothing: float = 0.0
-    loss: str = "dpo"  # dpo | ipo
-    reference_free: bool = False
-    threshold: float = 0.0  # a pair needs a reward gap greater than this
-    order: str = "grouped"  # grouped (the public code's) | shuffled
-    eval_every: int = 100  # steps
-
-
-@dataclass(frozen=True)
 class RunSettings:
     """One policy: its training rewards and its name in the report."""
 
@@ -189,6 +152,9 @@ class EvalSettings:
     temperature: float = 1.0
     greedy: bool = True
     bootstrap: int = 2000  # resamples of the 95 % intervals
+    select: str = "val"  # split on which one of [dpo] candidates is chosen
+    keep_correct: float = 0.9  # share of SFT's correct facts that a candidate must keep to be chosen
+    more_empty: float = 2.0  # percentage points by which its empty responses may exceed SFT's
 
 
 @dataclass(frozen=True)
@@ -240,6 +206,7 @@ class Definition:
     style: OptimSettings | None = None
     sft: OptimSettings | None = None
     dpo: DpoSettings | None = None
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
     runs: dict[str, RunSettings] = field(default_factory=dict)
     judges: dict[str, VerifierSettings] = field(default_factory=dict)  # judge the evaluated facts once more; they reward nothing
     eval: EvalSettings = field(default_factory=EvalSettings)

@@ -6,7 +6,7 @@ started again, it goes on after the last finished topic and ends with the same b
 
 Started several times by torchrun, a stage over topics shares them out (volume.ranks). Each process ends with 0 when its
 share is done; the one that ends last writes the manifest for all, and ends with 3 if topics failed, of which torchrun
-itself makes 1. A stage that is one piece of work is done by rank 0.
+itself makes 1. A stage that is one piece of work is done by rank 0, or by all ranks together.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from typing import Any
 
 from volume.context import Context, open_context
 from volume.datasets import as_json, show_settings
-from volume.errors import COMPLETE, PARTIAL, tell_errors
+from volume.errors import COMPLETE, PARTIAL, UsageError, tell_errors
 from volume.files import FileHashes, write_json
 from volume.groups import Work, own_groups, work_through
 from volume.journal import Journal, mark_topics, read_entries, read_failures, still_holds
 from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale, write_manifest
+from volume.peers import StopSignals, tell_once
 from volume.ranks import Rank, StepHold, this_rank
 
 _SHOWN_FAILURES = 12  # the manifest has them all
@@ -67,14 +68,44 @@ def run_whole(stage: str, produce: Callable[[Context], list[Path]], argv: Sequen
     return tell_errors(run)
 
 
-def _run_held(stage: str, argv: Sequence[str] | None, body: Callable[[Context, FileHashes, StepHold], int], rank: Rank) -> int:
+def run_together(stage: str, produce: Callable[[Context], list[Path]], argv: Sequence[str] | None = None) -> int:
+    """Run a stage that is one piece of work, done by all processes of a launch together.
+
+    Every rank calls ``produce``, which in rank 0 returns the files written; rank 0 writes the manifest. ``produce`` must have
+    all ranks meet before it writes anything: then none of them can look late, at a step that the others have just finished.
+    Where an earlier launch was stopped between its last file and its manifest there is nothing left to meet for; a rank that
+    comes after rank 0 has written the manifest then finds the step up to date, and is right.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    signals = StopSignals()
+
+    def run() -> int:
+        rank = this_rank()
+        own = [word for word in words if not word.startswith("--local_rank=")]  # DeepSpeed's launcher adds it; LOCAL_RANK says the same
+        work = lambda context, _, hold: _run_together(context, hold, produce)  # noqa: E731
+        return tell_once(rank, signals, lambda: _run_held(stage, own, work, rank, signals.listen))
+
+    return tell_errors(run)
+
+
+def _stop_on_sigterm(context: Context) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: setattr(context, "interrupted", True))
+
+
+def _run_held(
+    stage: str, argv: Sequence[str] | None, body: Callable[[Context, FileHashes, StepHold], int], rank: Rank,
+    listen: Callable[[Context], None] = _stop_on_sigterm,
+) -> int:
     """Open the context and hold the step while its body runs."""
     context = open_context(stage, argv)
     context.rank = rank
-    signal.signal(signal.SIGTERM, lambda *_: setattr(context, "interrupted", True))
-    hashes = FileHashes(context.paths.manifests / ".hashes" / f"{context.step.id}.json")
+    listen(context)
     with StepHold(context.paths.manifests / ".locks", context.step.id, rank) as hold:
-        return body(context, hashes, hold)
+        return body(context, _hashes(context), hold)
+
+
+def _hashes(context: Context) -> FileHashes:
+    return FileHashes(context.paths.manifests / ".hashes" / f"{context.step.id}.json")
 
 
 def _begin(context: Context, hashes: FileHashes) -> tuple[Fingerprint, str | None]:
@@ -97,16 +128,38 @@ def _begin(context: Context, hashes: FileHashes) -> tuple[Fingerprint, str | Non
 def _run_whole(context: Context, hashes: FileHashes, produce: Callable[[Context], list[Path]]) -> int:
     clock, started = time.monotonic(), _now()
     fingerprint, reason = _begin(context, hashes)
+    if reason is not None:
+        _finish(context, hashes, fingerprint, produce(context), started, clock)
+    return COMPLETE
+
+
+def _run_together(context: Context, hold: StepHold, produce: Callable[[Context], list[Path]]) -> int:
+    clock, started = time.monotonic(), _now()
+    with hold.in_turn():  # many gigabytes of weights are hashed by whoever comes first; the others find them in the cache
+        hashes = _hashes(context)
+        fingerprint, reason = _begin(context, hashes)
+    if not hold.agrees(fingerprint.digest()):
+        raise UsageError(
+            f"{context.rank} finds other inputs, settings, code or packages for {context.step.id} than a rank before it. "
+            "All processes need the same volume, the same checkout and the same STACK."
+        )
     if reason is None:
         return COMPLETE
+    context.note("processes", context.rank.of)
     written = produce(context)
+    if context.rank.number == 0:
+        _finish(context, hashes, fingerprint, written, started, clock)
+    return COMPLETE
+
+
+def _finish(context: Context, hashes: FileHashes, fingerprint: Fingerprint, written: list[Path], started: str, clock: float) -> None:
+    """Write the manifest of a stage that is one piece of work, and say so."""
     outputs = hashes.of_all(written, context.data_dir)
     write_manifest(
         context.paths, context.step, context.definition, fingerprint, outputs=outputs, counts=context.counts, failures={},
         notes=context.notes, started=started, finished=_now(), seconds=time.monotonic() - clock,
     )
     context.log(f"wrote {len(outputs)} file(s) in {time.monotonic() - clock:.1f} s")
-    return COMPLETE
 
 
 def _run_topics(context: Context, hashes: FileHashes, hold: StepHold, prepare: Callable[[Context], Work], size: int, fixed: bool) -> int:
