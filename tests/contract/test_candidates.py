@@ -15,8 +15,10 @@ from volume.errors import UsageError
 from volume.files import write_json
 from volume.paths import DatasetPaths
 from volume.pipeline import choose_steps
+from volume.policy_steps import count_candidates
 from volume.settings import Definition
-from volume.steps import Step, build_steps, count_candidates
+from volume.step import Step
+from volume.steps import build_steps
 
 PATHS = DatasetPaths(Path("/v/dataset_synth"))
 

@@ -195,7 +195,8 @@ def test_told_to_stop_all_processes_save_one_step_and_tasks_of_srun_go_on_from_i
     assert len(stopped) == 1
     assert [path.name for path in (log(volume) / "checkpoints").iterdir()] == [f"step_{int(stopped[0]):08}"]
 
-    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    step |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     tasks = [launch([sys.executable, *stage(volume)], SLURM_PROCID=f"{task}", SLURM_LOCALID=f"{task}", **step) for task in range(2)]
     first, second = map(told, tasks)
     assert f"goes on at step {stopped[0]} of {STEPS}" in first and second == ""
@@ -253,3 +254,11 @@ def test_without_an_address_processes_of_srun_are_told_what_to_set(monkeypatch: 
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=r"rank 1 of 2: .* Set MASTER_ADDR to the name of the host that has rank 0"):
         start_processes()
+
+
+def test_a_process_whose_peer_does_not_come_names_the_address_and_the_remedy() -> None:
+    code = "import datetime, dpo.processes as p; from volume.errors import tell_errors; p._PATIENCE = datetime.timedelta(seconds=1); tell_errors(p.start_processes)"
+    port = free_port()
+    alone = variables(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    said = subprocess.run([sys.executable, "-c", code], env=alone, capture_output=True, text=True, check=False).stderr
+    assert f"error: rank 0 of 2: the 2 processes cannot meet at 127.0.0.1, port {port}: " in said and "docs/clusters.md" in said and "Traceback" not in said

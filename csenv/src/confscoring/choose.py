@@ -24,9 +24,9 @@ from confscoring.statistics import Counts, draw_people
 from volume.context import Context
 from volume.errors import RecordError, UsageError, VolumeError
 from volume.paths import candidate_part
+from volume.policy_steps import count_candidates, supervised_run
 from volume.records import Candidates, ScoredResponse, Topics, load, save
 from volume.stage import run_whole
-from volume.steps import count_candidates, supervised_run
 
 _JUDGE, _DECODING = "verifier", "sample"
 _SHOWN = {"percent_correct": _JUDGE, "correct": _JUDGE, "incorrect": _JUDGE, "facts": "plain", "empty": "plain"}

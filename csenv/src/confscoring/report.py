@@ -25,10 +25,10 @@ from confscoring.selection import Choice
 from volume.context import Context
 from volume.errors import UsageError
 from volume.files import sha256_file, write_json, write_text
+from volume.policy_steps import count_candidates
 from volume.records import Rewards, load, read_lines
 from volume.settings import VerifierSettings
 from volume.stage import run_whole
-from volume.steps import count_candidates
 
 
 def produce(ctx: Context) -> list[Path]:

@@ -8,8 +8,8 @@ from confscoring.service import open_sampling_client
 from confscoring.service_sampler import ServiceSampler
 from volume.context import Context
 from volume.evidence import model_folder
+from volume.policy_steps import policy_folder
 from volume.settings import SamplingSettings
-from volume.steps import policy_folder
 
 
 def open_sampler(ctx: Context, settings: SamplingSettings, run: str | None = None) -> TextSampler:

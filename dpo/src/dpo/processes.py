@@ -94,11 +94,11 @@ def start_processes() -> Processes:
         try:
             with _signals_end_it(), silent_output():
                 torch.distributed.init_process_group(backend, timeout=_PATIENCE, device_id=device if gpu else None)
-        except torch.distributed.DistError as error:
+        except RuntimeError as error:
             raise VolumeError(
-                f"{rank}: not all {rank.of} processes have come to {os.environ['MASTER_ADDR']}, port {os.environ['MASTER_PORT']}. Where they run on "
-                "several hosts, each must reach that address, and GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME may have to name the network "
-                f"interface to use. See docs/clusters.md. ({str(error).splitlines()[0]})"
+                f"{rank}: the {rank.of} processes cannot meet at {os.environ['MASTER_ADDR']}, port {os.environ['MASTER_PORT']}: {str(error).splitlines()[0]}. "
+                "All must be started, and on several hosts each must reach that address; GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME may have to "
+                "name the network interface to use. See docs/clusters.md."
             ) from error
     atexit.register(_leave)
     return Processes(rank.number, rank.of, device)

@@ -20,7 +20,8 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 _ORCHESTRATION = {
     f"volume.{name}"
     for name in (
-        "stage", "context", "journal", "steps", "pipeline", "plan", "progress", "manifest", "settings", "datasets", "errors", "code",
+        "stage", "context", "journal", "step", "steps", "policy_steps", "pipeline", "plan", "progress", "manifest", "settings",
+        "training_settings", "datasets", "errors", "code",
         "requirements", "checksums", "definition_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
         "ranks", "groups", "command",
     )

@@ -8,7 +8,8 @@ import uuid
 from pathlib import Path
 
 from volume.settings import Definition
-from volume.steps import Step, asks_service
+from volume.step import Step
+from volume.steps import asks_service
 
 # Stages over topics that may run a local model: their topics are shared out among processes, one for each GPU.
 _SHARED = ("confscoring.responses", "confscoring.answers", "confscoring.entities", "factscoring.factscore", "factscoring.rejudge")

@@ -16,7 +16,8 @@ from volume.paths import DatasetPaths
 from volume.ranks import Rank
 from volume.records import Topics
 from volume.settings import Definition, Mode
-from volume.steps import Step, build_steps
+from volume.step import Step
+from volume.steps import build_steps
 
 
 @dataclass

@@ -25,7 +25,8 @@ from volume.journal import mark_topics, read_entries, still_holds
 from volume.llm import Request, estimate_tokens, price
 from volume.manifest import fingerprint_of
 from volume.settings import Definition, LlmSettings
-from volume.steps import Step, asks_service
+from volume.step import Step
+from volume.steps import asks_service
 
 ROOT = Path(__file__).resolve().parents[3]
 

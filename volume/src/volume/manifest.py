@@ -22,7 +22,7 @@ from volume.datasets import as_json, find_setting
 from volume.files import FileHashes, sha256_value, write_json
 from volume.paths import DatasetPaths
 from volume.settings import Definition
-from volume.steps import Step
+from volume.step import Step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,8 @@ from volume.paths import DatasetPaths
 from volume.plan import Plan, make_plan, show_plan
 from volume.requirements import API_KEY, COMPLETIONS_KEY, missing_requirements, read_key, show_requirements
 from volume.settings import Definition
-from volume.steps import STAGES, Step, asks_service, build_steps
+from volume.step import Step
+from volume.steps import STAGES, asks_service, build_steps
 
 ROOT = Path(__file__).resolve().parents[3]
 GOALS = (*STAGES, "demo", "plan")

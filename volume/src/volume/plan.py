@@ -11,7 +11,8 @@ from volume.files import FileHashes
 from volume.manifest import fingerprint_of, read_manifest, why_stale
 from volume.paths import DatasetPaths
 from volume.settings import Definition
-from volume.steps import Step, topic_names
+from volume.step import Step
+from volume.steps import topic_names
 
 
 @dataclass(frozen=True)

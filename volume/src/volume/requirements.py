@@ -20,7 +20,7 @@ from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.records import Topics, find_fault
 from volume.settings import Definition, LlmSettings, Mode
-from volume.steps import Step
+from volume.step import Step
 
 API_KEY = "OPENAI_API_KEY"
 KEY_FILE = "OPENAI_API_KEY_FILE"
