@@ -203,6 +203,24 @@ def test_activation_checkpointing_gives_the_same_gradient(start: Path) -> None:
     assert torch.equal(*gradients)
 
 
+def test_logits_that_are_not_kept_are_computed_again_with_the_same_gradient(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences, pairs = make_groups(7)
+    objective = PreferenceOptimisation(PairData(sequences, torch.zeros(len(sequences), 2)), [pairs], DpoSettings())
+    monkeypatch.setattr("dpo.logprobs._LOGITS_AT_ONCE_CPU", 1500)
+    gradients, forwards = [], []
+    for kept in (1 << 28, 1500):
+        monkeypatch.setattr("dpo.logprobs.LOGITS_KEPT", kept)
+        policy = Policy(load_model(start), pack=True)
+        runs: list[int] = []
+        policy.model.get_output_embeddings().register_forward_pre_hook(lambda _, given, runs=runs: runs.append(len(given[0])))
+        take_gradient(PlainEngine(policy), Batching(True, EVERYTHING), objective.share(0, CPU), CPU)
+        gradients.append(gradient_of(policy))
+        forwards.append(runs)
+    assert torch.equal(*gradients)
+    assert len(forwards[0]) > 2 and sorted(forwards[1]) == sorted(2 * forwards[0])
+    assert max(forwards[0]) * 27 <= 1500
+
+
 def test_pieces_hold_what_they_may_and_a_prompt_with_its_responses() -> None:
     sequences = [sequence for seed in range(3) for sequence in make_groups(seed)[0]]
     for tokens in (1, 20, 64, EVERYTHING):

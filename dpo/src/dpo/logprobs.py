@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dpo import attention
 from dpo.attention import Layout
@@ -22,6 +23,8 @@ from volume.errors import UsageError
 
 # Logits computed in one piece: on a CPU what its cache holds (a third off the head's time), on a GPU enough to fill it.
 _LOGITS_AT_ONCE_CPU, _LOGITS_AT_ONCE_GPU = 1 << 18, 1 << 28
+# Logits that a step keeps for its backward pass; of more, each piece is computed again there: 1 % of a 7B model's work.
+LOGITS_KEPT = 1 << 28
 
 TokenLogps = Callable[[Tensor, Tensor, Tensor, "Tensor | None", "Layout | None"], Tensor]
 
@@ -57,12 +60,17 @@ class Policy(nn.Module):
         targets = F.pad(targets, (0, fewer))
         head = self.model.get_output_embeddings()
         at_once = _LOGITS_AT_ONCE_CPU if hidden.device.type == "cpu" else _LOGITS_AT_ONCE_GPU
-        chunks = -(-len(targets) * self.model.config.vocab_size // at_once)
-        losses = [
-            F.cross_entropy(head(part).float(), target, reduction="none")
-            for part, target in zip(hidden.chunk(chunks), targets.chunk(chunks), strict=True)
-        ]
-        return -torch.cat(losses)[: len(positions)]
+        size = len(targets) * self.model.config.vocab_size
+
+        def losses(part: Tensor, target: Tensor) -> Tensor:
+            return F.cross_entropy(head(part).float(), target, reduction="none")
+
+        pieces = zip(hidden.chunk(-(-size // at_once)), targets.chunk(-(-size // at_once)), strict=True)
+        if size <= LOGITS_KEPT or not torch.is_grad_enabled():
+            found = [losses(*piece) for piece in pieces]
+        else:
+            found = [checkpoint(losses, *piece, use_reentrant=False) for piece in pieces]
+        return -torch.cat(found)[: len(positions)]
 
     @contextlib.contextmanager
     def own_attention(self) -> Iterator[Any]:

@@ -78,7 +78,10 @@ def start_processes() -> Processes:
     os.environ["LOCAL_RANK"] = f"{rank.local}"  # DeepSpeed insists on it
     device = torch.device(choose_device(torch))
     gpu = device.type == "cuda"
-    if not gpu:
+    if gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with the next line: sums in the same order from run to run, where kernels can
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    else:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if torch.distributed.is_initialized():
         return Processes(rank.number, rank.of, device)
