@@ -180,11 +180,11 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, world: Path, start: Path) 
     """{file: hash} of what two processes write that nothing interrupts."""
     whole = make_volume(tmp_path_factory.mktemp("whole"), world, start)
     said = told(launch(torchrun(whole)))
-    assert said.count(f"step {STEPS} of {STEPS}") == 1 and manifest(whole)["notes"] == {"processes": 2}
+    assert said.count(f"{STEPS} steps; ") == 1 and manifest(whole)["notes"] == {"processes": 2}
     return dict(manifest(whole)["outputs"])  # type: ignore[call-overload, no-any-return]
 
 
-def test_told_to_stop_all_processes_save_one_step_and_tasks_of_srun_go_on_from_it(volume: Path, outputs: dict[str, str]) -> None:
+def test_told_to_stop_all_processes_save_one_step_and_a_hostfile_of_two_hosts_goes_on_from_it(volume: Path, outputs: dict[str, str], tmp_path: Path) -> None:
     process = launch(torchrun(volume))
     wait_for_steps(volume, process, 12)
     process.terminate()
@@ -195,12 +195,22 @@ def test_told_to_stop_all_processes_save_one_step_and_tasks_of_srun_go_on_from_i
     assert len(stopped) == 1
     assert [path.name for path in (log(volume) / "checkpoints").iterdir()] == [f"step_{int(stopped[0]):08}"]
 
-    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
-    step |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    tasks = [launch([sys.executable, *stage(volume)], SLURM_PROCID=f"{task}", SLURM_LOCALID=f"{task}", **step) for task in range(2)]
-    first, second = map(told, tasks)
-    assert f"goes on at step {stopped[0]} of {STEPS}" in first and second == ""
+    for name, text in {"ssh": SSH, "pdsh": PDSH}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    hosts, commands = re.findall(r"```(?:sh)?\n(node1 .*?)```\n\n```sh\n(.*?)```", DOCS.read_text(), re.DOTALL)[0]
+    (volume / "hosts.txt").write_text(hosts.replace("slots=8", "slots=1"))
+    own = variables(FACTTUNE_ENGINE="the engine's")
+    own["PATH"] = f"{tmp_path}:{own['PATH']}"
+    for line in commands.splitlines():
+        words = shlex.split(line.partition(" -- ")[2])  # what the engine runs in the volume's folder
+        words = [word.replace("bio", "@data/definitions/launch.toml").replace("@data", str(volume)) for word in words]
+        words[1:1] = ["--master_port", free_port()] if words[0] == "deepspeed" else []
+        done = subprocess.run(words, cwd=volume, env=own, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert f"goes on at step {stopped[0]} of {STEPS}" in done.stderr
     assert manifest(volume)["outputs"] == outputs
+    assert manifest(volume)["environment"]["engine"] == "the engine's"  # type: ignore[index]
 
 
 def test_a_killed_process_ends_the_others_and_deepspeed_s_launcher_goes_on_from_the_checkpoint(volume: Path, outputs: dict[str, str]) -> None:
@@ -218,25 +228,6 @@ def test_a_killed_process_ends_the_others_and_deepspeed_s_launcher_goes_on_from_
     said = told(launch(["deepspeed", *options, "--module", *stage(volume)[1:]]))
     assert re.search(rf"goes on at step [1-9]0 of {STEPS}", said)
     assert manifest(volume)["outputs"] == outputs
-
-
-def test_a_hostfile_of_two_hosts_trains_as_the_documentation_says(volume: Path, outputs: dict[str, str], tmp_path: Path) -> None:
-    for name, text in {"ssh": SSH, "pdsh": PDSH}.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    hosts, commands = re.findall(r"```(?:sh)?\n(node1 .*?)```\n\n```sh\n(.*?)```", DOCS.read_text(), re.DOTALL)[0]
-    (volume / "hosts.txt").write_text(hosts.replace("slots=8", "slots=1"))
-    own = variables(FACTTUNE_ENGINE="the engine's", OMP_NUM_THREADS="1")
-    own["PATH"] = f"{tmp_path}:{own['PATH']}"
-    for line in commands.splitlines():
-        words = shlex.split(line.partition(" -- ")[2])  # what the engine runs in the volume's folder
-        words = [word.replace("bio", "@data/definitions/launch.toml").replace("@data", str(volume)) for word in words]
-        words[1:1] = ["--master_port", free_port()] if words[0] == "deepspeed" else []
-        done = subprocess.run(words, cwd=volume, env=own, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    written = manifest(volume)
-    assert written["outputs"] == outputs and written["notes"] == {"processes": 2}
-    assert written["environment"]["engine"] == "the engine's"  # type: ignore[index]
 
 
 def test_an_error_that_all_processes_have_is_one_message_and_keeps_its_status(volume: Path) -> None:

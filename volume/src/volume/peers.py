@@ -22,23 +22,27 @@ _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken p
 
 
 class StopSignals:
-    """Takes SIGTERM, and Ctrl-C once, for the wish to stop after the step in hand: all processes save it, or none.
+    """Takes SIGTERM, and the first Ctrl-C, for the wish to stop after the step in hand: all processes save it, or none.
 
-    A second Ctrl-C ends the process where it stands.
+    A second Ctrl-C ends the process where it stands. SIGTERM is never the second: torchrun hands Ctrl-C on, and the pipeline
+    adds a SIGTERM of its own.
     """
 
     def __init__(self) -> None:
         self.terminated = False
+        self._by_hand = False
 
     def listen(self, context: Context) -> None:
         """Have the signals set ``context.interrupted`` from now on."""
 
         def take(number: int, _frame: object) -> None:
+            context.interrupted = True
             if number == signal.SIGTERM:
                 self.terminated = True
-            elif context.interrupted and not self.terminated:  # torchrun hands Ctrl-C on, and the pipeline adds its SIGTERM
+            elif self._by_hand:
                 raise KeyboardInterrupt
-            context.interrupted = True
+            else:
+                self._by_hand = True
 
         signal.signal(signal.SIGTERM, take)
         signal.signal(signal.SIGINT, take)

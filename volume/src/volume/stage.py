@@ -99,6 +99,8 @@ def _run_held(
     """Open the context and hold the step while its body runs."""
     context = open_context(stage, argv)
     context.rank = rank
+    if not rank.alone:  # volume.cards looks there for this process's GPU; srun has a name of its own for it
+        os.environ.setdefault("LOCAL_RANK", f"{rank.local}")
     listen(context)
     with StepHold(context.paths.manifests / ".locks", context.step.id, rank) as hold:
         return body(context, _hashes(context), hold)
