@@ -12,7 +12,7 @@ else
 fi
 compile() {
     "$tools/uv/bin/uv" pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-emit-find-links \
-        --no-header --no-annotate --upgrade "$1" --output-file "$tools/lock.txt"
+        --no-header --no-annotate --upgrade "$1" "${@:3}" --output-file "$tools/lock.txt"
     cp "$tools/lock.txt" "$2"
     echo "$2: $(grep -c '^[a-z]' "$2") packages"
 }
@@ -20,3 +20,6 @@ compile docker/uv.in docker/uv.txt
 for env in fsenv csenv dpo; do
     for stack in paper current; do compile "$env/locks/$stack.in" "$env/locks/$stack.txt"; done
 done
+# What the benchmark of training installs besides: only packages that the dpo environment lacks.
+mapfile -t held < <(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package=\1/p' dpo/locks/paper.txt)
+compile tests/bench/trl.in tests/bench/trl.txt -c dpo/locks/paper.txt "${held[@]}"

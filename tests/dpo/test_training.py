@@ -7,8 +7,6 @@ import math
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,15 +117,6 @@ def test_another_version_of_the_code_trains_anew_and_its_outputs_are_the_same(ru
     assert run_workers("sft", str(world), str(start), str(tmp_path / "copy"), "code=other") == [0]
     before, after = files_of(runs("sft")), files_of(tmp_path / "copy")
     assert {name for name in before if before[name] != after[name]} == {"log/finished.json"}
-
-
-def test_torchrun_starts_two_processes(world: Path, start: Path, tmp_path: Path) -> None:
-    worker = Path(__file__).with_name("worker.py")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launcher, str(worker), "sft", str(world), str(start), str(tmp_path), "zero_stage=1"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert json.loads((tmp_path / "log" / "training.json").read_text())["steps"] == 5
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch_written_out(world: Path, start: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_every_environment_has_a_lock_for_both_stacks() -> None:
     assert {(path.parts[-3], path.stem) for path in LOCKS} >= set(PROMISED)
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, ROOT / "docker" / "uv.txt"], ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+@pytest.mark.parametrize("lock", [*LOCKS, ROOT / "docker" / "uv.txt", ROOT / "tests" / "bench" / "trl.txt"], ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_every_package_of_a_lock_is_pinned_and_hashed_and_no_index_is_named(lock: Path) -> None:
     text = lock.read_text()
     entries = re.split(r"\n(?=[a-z0-9])", text.strip())

@@ -36,7 +36,7 @@ def produce(context: Context) -> list[Path]:
         return Place(
             start, paths.run(name) / part, paths.export(name), definition.seed, candidates=paths.run(name) / "candidates",
             references=paths.root / "reference_logps", form=open_form(pattern, start, chat), new_tokens=new_tokens,
-            tracking=definition.tracking, code=code, log=context.log, should_stop=lambda: context.interrupted,
+            tracking=definition.tracking, code=code, log=context.log, should_stop=lambda: context.interrupted or context.rank.abandoned,
         )  # fmt: skip
 
     if run.kind == "sft":

@@ -23,7 +23,7 @@ _ORCHESTRATION = {
         "stage", "context", "journal", "step", "steps", "policy_steps", "pipeline", "plan", "progress", "manifest", "settings",
         "training_settings", "datasets", "errors", "code",
         "requirements", "checksums", "definition_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
-        "ranks", "groups", "command",
+        "ranks", "peers", "groups", "command",
     )
 }  # fmt: skip
 
