@@ -3,12 +3,14 @@
 # Proxies and mirrors come from the builder's environment (HTTPS_PROXY, UV_INDEX_URL, …), never from a file in the image.
 set -eu
 folder=$1 lock=$2 uv_lock=$3
+# Compiled once, here: every stage is a process of its own. By hash, so that an image's files do not depend on the time of day.
+export PYC_INVALIDATION_MODE=unchecked-hash
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 
 python3.11 -m venv /tmp/uv
 /tmp/uv/bin/python -m pip install --quiet --no-cache-dir --require-hashes --only-binary :all: -r "$uv_lock"
 /tmp/uv/bin/uv venv --quiet --no-project --python /usr/bin/python3.11 "$folder"
-install="/tmp/uv/bin/uv pip install --quiet --no-cache --require-hashes --no-deps --python $folder/bin/python"
+install="/tmp/uv/bin/uv pip install --quiet --no-cache --require-hashes --no-deps --compile-bytecode --python $folder/bin/python"
 
 # DeepSpeed is a source package; what builds it is in the lock and goes in first.
 awk '/^[^ #]/ { skip = /^deepspeed==/ } !skip' "$lock" > /tmp/without-source.txt

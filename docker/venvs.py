@@ -52,8 +52,12 @@ def prepare_venv(settings: Settings, env: str) -> None:
 
 
 def _install(settings: Settings, env: str, uv: Path, folder: Path) -> None:
-    """Install the lock with its hashes required. DeepSpeed is a source package: what builds it comes from the lock too."""
-    install = [str(uv), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps", "--python", str(folder / "bin" / "python")]
+    """Install the lock with its hashes required, compiled: every stage is a process of its own, and compiling PyTorch anew took half of its start.
+
+    DeepSpeed is a source package: what builds it comes from the lock too.
+    """
+    install = [str(uv), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps", "--compile-bytecode"]
+    install += ["--python", str(folder / "bin" / "python")]
     lock = settings.lock(env)
     source = "deepspeed"
     lines = lock.read_text()
