@@ -190,5 +190,5 @@ def test_torchrun_s_status_1_stands_for_failed_topics_where_the_manifest_says_so
     variables = environment() | {"ENGINE": "docker", "PATH": f"{docker.parent}:/usr/bin:/bin"}
     done = subprocess.run(command("factscore", volume, "--gpus", "4"), env=variables, capture_output=True, text=True, check=False)
     called = (tmp_path / "called").read_text()
-    assert "-m torch.distributed.run" in called and "--nproc_per_node 4 -m factscoring.factscore" in called
+    assert "-m torch.distributed.run" in called and "--nproc_per_node 4 -m -- factscoring.factscore" in called
     assert (done.returncode, "exit status 3" in done.stdout) == ((3, True) if partial else (1, False)), done.stdout + done.stderr
