@@ -4,7 +4,7 @@
 set -eu
 folder=$1 lock=$2 uv_lock=$3
 # Compiled once, here: every stage is a process of its own. By hash, so that an image's files do not depend on the time of day.
-export PYC_INVALIDATION_MODE=unchecked-hash
+export PYC_INVALIDATION_MODE=UNCHECKED_HASH
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 
 python3.11 -m venv /tmp/uv
