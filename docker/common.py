@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 
 ENGINES = ("docker", "podman", "apptainer", "venv")
 STACKS = ("paper", "current")
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
 
 
 class EngineError(Exception):
@@ -61,6 +64,7 @@ _FIXED = {
     "OPENBLAS_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "DO_NOT_TRACK": "1",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # else CUDA numbers cards by speed, and an index means another card than in nvidia-smi
 }
 
 # Passed on from the caller where they are set: they choose devices and kernels, or place one process among several.
@@ -68,6 +72,16 @@ _PASSED = (
     "CUDA_VISIBLE_DEVICES", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA",
     "WANDB_MODE", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID",
 )  # fmt: skip
+
+# Set in their place by a dataset's `device`. "portable" is to come out the same on every x86-64 CPU that has AVX2 (all since 2015):
+# MKL is bound to the one code path that Intel and AMD processors share (half as fast), and PyTorch, oneDNN and OpenBLAS to AVX2
+# where the CPU has more. Checked on emulated processors by tests/pipeline/test_processors.py.
+_NO_CARD = {"CUDA_VISIBLE_DEVICES": ""}
+DEVICES = {
+    "auto": {},
+    "cpu": _NO_CARD,
+    "portable": {**_NO_CARD, "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"},
+}  # fmt: skip
 
 # For a stage that asks a service.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -121,13 +135,23 @@ def maker_lock(settings: Settings, name: str) -> Iterator[None]:
         yield
 
 
-def run_child(command: list[str], variables: dict[str, str] | None = None, cwd: Path | None = None) -> int:
+def run_child(command: list[str], variables: dict[str, str] | None = None, cwd: Path | None = None, given: bytes = b"") -> int:
     """Run a command until its end, handing SIGTERM on to it; return its exit status.
 
     SIGINT is left to the command: from a terminal it reaches both, and twice would cut short the way in which a stage stops.
+    Where this process itself is killed, the command gets SIGTERM from the kernel, so that no stage runs on unseen.
+
+    Args:
+        given: What the command reads on its standard input; without it, it has the caller's.
     """
-    child = subprocess.Popen(command, env=variables, cwd=cwd)
+    control = ctypes.CDLL(None).prctl  # found here: between fork and exec nothing may be loaded
+    child = subprocess.Popen(
+        command, env=variables, cwd=cwd, stdin=subprocess.PIPE if given else None, preexec_fn=lambda: control(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    if child.stdin:
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(given)
     status = child.wait()
     return 128 - status if status < 0 else status  # killed by a signal: as a shell says it

@@ -18,8 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from common import ENGINES, STACKS, EngineError, Settings  # noqa: E402
-from containers import describe_image, find_engine, prepare_image, run_image  # noqa: E402
+from building import prepare_image  # noqa: E402
+from common import DEVICES, ENGINES, STACKS, EngineError, Settings  # noqa: E402
+from containers import describe_image, find_engine  # noqa: E402
+from preflight import check_host  # noqa: E402
+from running import run_image  # noqa: E402
 from venvs import describe_venv, prepare_venv, run_venv  # noqa: E402
 
 ENVIRONMENTS = ("fsenv", "csenv", "dpo")
@@ -32,12 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("which", help="print the engine that ENGINE stands for")
     prepare = commands.add_parser("prepare", help="make the environments or images that are missing")
     prepare.add_argument("env", nargs="+", choices=ENVIRONMENTS)
+    prepare.add_argument("--device", choices=DEVICES, default="auto", help="what runs in them: cpu and portable use no GPU")
     describe = commands.add_parser("describe", help="print what an environment is, as JSON; makes nothing")
     describe.add_argument("env", choices=ENVIRONMENTS)
     run = commands.add_parser("run", help="run a command in an environment")
     run.add_argument("env", choices=ENVIRONMENTS)
     run.add_argument("--network", choices=("none", "host"), default="none")
     run.add_argument("--pass", dest="names", action="append", default=[], metavar="NAME", help="pass this environment variable on")
+    run.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU where there is one; cpu; portable: as all x86-64 CPUs with AVX2 alike")
     run.add_argument("--name", default="", help="what the run is called in messages")
     run.epilog = "The command to run follows `--`."
     words = sys.argv[1:] if argv is None else argv
@@ -57,6 +62,8 @@ def _main(given: argparse.Namespace, command: list[str]) -> int:
         return 0
     venv = settings.engine == "venv"
     if given.command == "prepare":
+        os.environ.update(DEVICES[given.device])
+        check_host(settings, given.env)
         for env in given.env:
             prepare_venv(settings, env) if venv else prepare_image(settings, env)
         return 0
@@ -65,6 +72,7 @@ def _main(given: argparse.Namespace, command: list[str]) -> int:
         return 0
     if not command:
         raise EngineError("no command given; write it after `--`.")
+    os.environ.update(DEVICES[given.device])  # what the caller has set for his own CPU gives way
     missing = [name for name in given.names if name not in os.environ]
     if missing:
         raise EngineError(f"environment variable {', '.join(missing)} is not set.")

@@ -18,4 +18,6 @@ $install --only-binary :all: -r /tmp/without-source.txt
 if ! cmp -s "$lock" /tmp/without-source.txt; then
     PATH="$folder/bin:$PATH" DS_BUILD_OPS=0 $install --no-build-isolation -r "$lock"
 fi
+# Debian's packages come without hashes and move on with the mirror: what this image got, so that two images can be compared.
+dpkg-query --show >"$folder/debian-packages.txt"
 rm -rf /tmp/uv /tmp/without-source.txt "$lock" "$uv_lock" "$0"

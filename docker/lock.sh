@@ -17,6 +17,7 @@ compile() {
     echo "$2: $(grep -c '^[a-z]' "$2") packages"
 }
 compile docker/uv.in docker/uv.txt
+compile tests/pipeline/crate.in tests/pipeline/crate.txt
 for env in fsenv csenv dpo; do
     for stack in paper current; do compile "$env/locks/$stack.in" "$env/locks/$stack.txt"; done
 done

@@ -14,7 +14,7 @@ from common import EngineError, Settings, maker_lock, run_child, stage_variables
 PYTHON = (3, 11)
 
 # GiB on the disk while an environment is made (wheels are unpacked beside it), measured 2026-11-23.
-_GIB = {"fsenv": 4, "csenv": 6, "dpo": 9}
+GIB = {"fsenv": 4, "csenv": 6, "dpo": 9}
 
 
 def venv_folder(settings: Settings, env: str) -> Path:
@@ -36,8 +36,8 @@ def prepare_venv(settings: Settings, env: str) -> None:
             return
         python = _find_python()
         free = shutil.disk_usage(settings.envs).free / 2**30
-        if free < _GIB[env]:
-            raise EngineError(f"{env} needs {_GIB[env]} GiB in {settings.envs}, {free:.1f} are free. Free some, or set ENVS to a folder on another disk.")
+        if free < GIB[env]:
+            raise EngineError(f"{env} needs {GIB[env]} GiB in {settings.envs}, {free:.1f} are free. Free some, or set ENVS to a folder on another disk.")
         started = time.monotonic()
         print(f"making the environment {env} ({settings.stack} stack); once per lock, a minute or two …", flush=True)
         uv = _find_uv(settings, python)

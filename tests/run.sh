@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs the tests, each package's in its own environment: tests/run.sh [fsenv|csenv|dpo [pytest arguments]]
 # tests/run.sh bench [--quick]: the benchmarks instead
-# Without arguments: all of them, the contract tests in all three environments, then the pipeline and the engines.
+# Without arguments: all of them, the contract tests in all three environments, the pipeline and the engines, as many groups at once
+# as there are cores.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
@@ -38,12 +39,34 @@ if [ $# -gt 0 ]; then
     exit
 fi
 
-status=0
-for env in fsenv csenv dpo; do
-    echo "== $env: its own tests and the contract's"
-    in_env "$env" "$root/tests/$env" "$root/tests/contract" || status=1
+group() { # NAME pytest arguments: of the pipeline or the engines
+    # These do what a user does, so they get the caller's variables (proxies, certificates); from csenv comes pytest alone.
+    PYTHONDONTWRITEBYTECODE=1 "$(venv_python csenv)" -m pytest -q -p no:cacheprovider --rootdir "$root" "${@:2}"
+}
+
+run() { # NAME: one group, its output in a file until it is done
+    case $1 in
+        fsenv | csenv | dpo) in_env "$1" "$root/tests/$1" "$root/tests/contract" ;;
+        images) group "$1" "$root/tests/images" ;;
+        sharing) group "$1" "$root"/tests/pipeline/test_{bundle,processors,provenance}.py ;;
+        pipeline) group "$1" "$root/tests/pipeline" --ignore-glob "*/test_bundle.py" --ignore-glob "*/test_processors.py" --ignore-glob "*/test_provenance.py" ;;
+    esac >"$scratch/$1.log" 2>&1
+    local status=$?
+    echo "== $1: exit status $status after $((SECONDS - started)) s"
+    if [ $status -eq 0 ]; then tail -n 3 "$scratch/$1.log"; else cat "$scratch/$1.log"; fi
+    return $status
+}
+
+# First what all groups need, then as many at once as there are cores; the long ones first.
+ENGINE=venv "$python" "$root/docker/engine.py" prepare --device cpu fsenv csenv dpo || exit
+started=$SECONDS status=0
+for name in pipeline dpo sharing csenv fsenv images; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+        wait -n || status=1
+    done
+    run "$name" &
 done
-echo "== the pipeline at toy size, and the engines"
-# These do what a user does, so they get the caller's variables (proxies, certificates); from csenv comes pytest alone.
-PYTHONDONTWRITEBYTECODE=1 "$(venv_python csenv)" -m pytest -q -p no:cacheprovider --rootdir "$root" "$root/tests/pipeline" "$root/tests/images" || status=1
+while [ -n "$(jobs -p)" ]; do
+    wait -n || status=1
+done
 exit $status

@@ -1,11 +1,14 @@
-"""How a stage is put into a container: first the command line, then, where a daemon and the images are, the real thing."""
+"""What a real container gives a stage, and what it leaves behind: with every engine that answers here and has the images."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,123 +16,167 @@ from engines import ROOT, run_engine  # first: it puts docker/ on the path
 
 sys.path.insert(0, str(ROOT / "tests"))
 import containers  # isort: skip
+from base_image import read_base  # isort: skip
 from common import Settings  # isort: skip
 from scripted_service import ScriptedService  # isort: skip
 
+PLANTED = "sk-planted"
 
-@pytest.fixture
-def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `docker` on the path that writes its arguments down and has every image."""
-    log = tmp_path / "calls.jsonl"
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text(
-        f"#!{sys.executable}\nimport json, sys\n"
-        f"open({str(log)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
-        "if sys.argv[1] == 'image': print('sha256:1234')\n"
-        "if sys.argv[1] == 'run': sys.exit(7)\n"
-    )
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
-    return log
+# CI runs this file once more when its images are built, with FACTTUNE_IMAGES="docker podman": then nothing of these may be skipped.
+_CERTAIN = os.environ.get("FACTTUNE_IMAGES", "").split()
 
 
-def calls(log: Path) -> list[list[str]]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
+def settings(engine: str) -> Settings:
+    return Settings(engine, "paper", ROOT, ROOT / "data", ROOT / ".envs")
 
 
-def test_a_stage_runs_as_the_caller_without_network_and_no_value_of_a_key_is_on_the_command_line(fake_docker: Path, tmp_path: Path) -> None:
-    done = run_engine(
-        "run", "csenv", "--pass", "OPENAI_API_KEY", "--", "python", "-m", "confscoring.rewards", "--data-dir", "@data",
-        ENGINE="docker", STACK="paper", DATA=str(tmp_path / "volume"), ENVS=str(tmp_path), OPENAI_API_KEY="a-secret",
-    )  # fmt: skip
-    assert done.returncode == 7  # the container's own status
-    call = next(call for call in calls(fake_docker) if call[0] == "run")
-    pairs = set(zip(call, call[1:], strict=False))
-    assert {("--network", "none"), ("--user", f"{os.getuid()}:{os.getgid()}"), ("--volume", f"{tmp_path / 'volume'}:/data"), ("--shm-size", "1g")} <= pairs
-    assert ("--env", "OPENAI_API_KEY") in pairs and "a-secret" not in " ".join(call)
-    assert call[-6:] == ["sha256:1234", "/opt/facttune/bin/python", "-m", "confscoring.rewards", "--data-dir", "/data"]
+def _skips(engine: str) -> bool:
+    return engine not in _CERTAIN and not (containers.works(engine) and containers.image_id(settings(engine), "csenv"))
 
 
-def test_only_a_stage_that_asks_for_the_network_gets_it(fake_docker: Path, tmp_path: Path) -> None:
-    run_engine("run", "fsenv", "--network", "host", "--", "true", ENGINE="docker", STACK="paper", DATA=str(tmp_path / "volume"), ENVS=str(tmp_path))
-    call = next(call for call in calls(fake_docker) if call[0] == "run")
-    assert call[call.index("--network") + 1] == "host" and "HF_HUB_OFFLINE=1" not in call
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def engine(request: pytest.FixtureRequest) -> str:
+    if _skips(request.param):
+        pytest.skip(f"no {request.param} answers here, or `make images ENGINE={request.param}` has not been run")
+    return str(request.param)
 
 
-def test_an_image_is_named_by_what_it_is_made_of(tmp_path: Path) -> None:
-    import shutil
-
-    for part in ("docker", "volume", "csenv", "dpo"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    settings = Settings("docker", "paper", tmp_path, tmp_path / "data", tmp_path / "envs")
-    before = {env: containers.image_name(settings, env) for env in ("csenv", "dpo")}
-    (tmp_path / "csenv" / "src" / "confscoring" / "rewards.py").write_text("changed = True\n")
-    after = {env: containers.image_name(settings, env) for env in ("csenv", "dpo")}
-    assert before["csenv"] != after["csenv"] and before["dpo"] == after["dpo"]
+def in_container(engine: str, volume: Path, code: str, *extra: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return run_engine("run", "csenv", *extra, "--", "python", "-c", code, **{"ENGINE": engine, "STACK": "paper", "DATA": str(volume), **variables})
 
 
-def test_a_failed_build_names_the_base_image_and_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("BASE_IMAGE", raising=False)
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text("#!/bin/sh\n[ \"$1\" = info ] && exit 0\nexit 1\n")
-    docker.chmod(0o755)
-    done = run_engine("prepare", "csenv", ENGINE="docker", STACK="paper", ENVS=str(tmp_path), DATA=str(tmp_path), PATH=f"{docker.parent}:/usr/bin:/bin")
-    assert done.returncode == 2
-    assert "debian:bookworm-slim" in done.stderr and "docker/make-base.sh" in done.stderr and "Traceback" not in done.stderr
+def wait_for(path: Path) -> None:
+    for _ in range(1200):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path.name} never came")
 
 
-def _real(env: str) -> bool:
-    if not containers._works("docker"):
-        return False
-    return containers.image_id(Settings("docker", "paper", ROOT, ROOT / "data", ROOT / ".envs"), env) is not None
+def test_a_stage_sees_no_network_and_the_volume_may_have_a_space_in_its_path(engine: str, tmp_path: Path) -> None:
+    code = "import socket; print([name for _, name in socket.if_nameindex()]); open('made', 'w').write('x')"
+    done = in_container(engine, tmp_path / "a volume", code)
+    assert done.stdout.splitlines()[-1] == "['lo']", done.stderr
+    assert (tmp_path / "a volume" / "made").read_text() == "x"
 
 
-# CI runs this file once more when its images are built, with FACTTUNE_IMAGES=1: then nothing here may be skipped.
-needs_image = pytest.mark.skipif(
-    os.environ.get("FACTTUNE_IMAGES") != "1" and not _real("csenv"), reason="no Docker daemon, or `make images` has not been run"
-)
+def test_its_status_comes_back_and_a_package_of_the_image_is_there(engine: str, tmp_path: Path) -> None:
+    assert in_container(engine, tmp_path, "import torch, confscoring, sys; sys.exit(int(torch.ones(2).sum()) + 3)").returncode == 5
 
 
-def in_container(volume: Path, code: str, *extra: str) -> subprocess.CompletedProcess[str]:
-    return run_engine("run", "csenv", *extra, "--", "python", "-c", code, ENGINE="docker", STACK="paper", DATA=str(volume))
-
-
-@needs_image
-def test_a_container_has_no_network(tmp_path: Path) -> None:
-    code = "import socket; print([name for _, name in socket.if_nameindex()])"
-    assert in_container(tmp_path, code).stdout.strip() == "['lo']"
-
-
-@needs_image
-def test_files_of_a_container_belong_to_the_caller(tmp_path: Path) -> None:
-    done = in_container(tmp_path, "open('/data/made', 'w').write('x')")
+def test_files_and_caches_belong_to_the_caller(engine: str, tmp_path: Path) -> None:
+    code = "import os, pathlib; pathlib.Path(os.environ['HF_HOME'], 'hub').mkdir(parents=True); pathlib.Path.home().joinpath('x').touch()"
+    done = in_container(engine, tmp_path, code)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "made").stat().st_uid == os.getuid()
+    found = {path.stat().st_uid for path in tmp_path.rglob("*")}
+    assert found == {os.getuid()} and (tmp_path / "cache" / "huggingface" / "hub").is_dir() and (tmp_path / "cache" / "home" / "x").exists()
 
 
-@needs_image
-def test_the_image_says_which_lock_and_stack_it_holds() -> None:
-    settings = Settings("docker", "paper", ROOT, ROOT / "data", ROOT / ".envs")
-    done = subprocess.run(["docker", "image", "inspect", containers.image_name(settings, "csenv")], capture_output=True, text=True, check=True)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_another_user_than_root_gets_files_of_his_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    if _skips("docker"):
+        pytest.skip("no Docker daemon, or no image")
+    socket_of = Path("/var/run/docker.sock").stat()
+    checkout = Path(shutil.copytree(ROOT / "docker", tmp_path_factory.mktemp("as") / "a checkout" / "docker")).parent
+    for part in ("volume", "csenv"):
+        shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+    volume = checkout.parent / "a volume"
+    volume.mkdir()
+    os.chown(volume, 12345, 12345)
+    for folder in (checkout.parent, checkout.parent.parent, checkout.parent.parent.parent):
+        folder.chmod(0o755)
+    command = [shutil.which("python3.11", path="/usr/bin") or sys.executable, str(checkout / "docker" / "engine.py"), "run", "csenv", "--"]
+    done = subprocess.run(
+        [*command, "python", "-c", "import os; open('made', 'w'); print(os.getuid(), os.path.expanduser('~'))"],
+        env={"PATH": os.environ["PATH"], "ENGINE": "docker", "DATA": str(volume), "PYTHONDONTWRITEBYTECODE": "1"},
+        user=12345, group=12345, extra_groups=[socket_of.st_gid], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split()[-2:] == ["12345", "/data/cache/home"], done.stderr
+    assert {path.stat().st_uid for path in volume.rglob("*")} == {12345}
+
+
+def test_the_image_says_what_it_holds(engine: str, tmp_path: Path) -> None:
+    done = subprocess.run([engine, "image", "inspect", containers.image_name(settings(engine), "csenv")], capture_output=True, text=True, check=True)
     labels = json.loads(done.stdout)[0]["Config"]["Labels"]
-    assert labels["org.facttune.lock-sha256"] == settings.lock_hash("csenv")
-    assert labels["org.facttune.stack"] == "paper" and labels["org.facttune.env"] == "csenv"
+    assert labels["org.facttune.lock-sha256"] == settings(engine).lock_hash("csenv")
+    assert labels["org.facttune.stack"] == "paper" and labels["org.facttune.env"] == "csenv" and "8.6" in labels["org.facttune.sm-list"].split()
+    assert labels["org.opencontainers.image.base.name"] == (read_base(ROOT).name if os.environ.get("BASE_IMAGE") else labels["org.opencontainers.image.base.name"])
+    assert re.fullmatch(r"([0-9a-f]{40}(-dirty)?)?", labels["org.opencontainers.image.revision"])
+    packages = in_container(engine, tmp_path, "print(open('/opt/facttune/debian-packages.txt').read())").stdout
+    assert re.search(r"^python3\.11\t3\.11\.\d", packages, flags=re.M) and len(packages.splitlines()) > 80
 
 
-@needs_image
-def test_a_container_with_the_hosts_network_asks_a_service_with_the_key_that_it_got_by_name(tmp_path: Path) -> None:
-    code = (
-        "import os, pathlib; from volume.llm import Client, Request; from volume.settings import LlmSettings; "
-        "client = Client(pathlib.Path('/data/llm_calls.sqlite'), LlmSettings(base_url=os.sys.argv[1]), key=os.environ['OPENAI_API_KEY']); "
-        "print(client.complete([Request('chat', 'm', (('user', 'Who?'),), 'p')])[0].text)"
-    )
-    with ScriptedService(lambda body: "a reply", key="sk-planted") as service:
-        done = run_engine(
-            "run", "fsenv", "--network", "host", "--pass", "OPENAI_API_KEY", "--", "python", "-c", code, service.url,
-            ENGINE="docker", STACK="paper", DATA=str(tmp_path), OPENAI_API_KEY="sk-planted",
+ASK = (
+    "import os, pathlib, sys, time; from volume.llm import Client, Request; from volume.settings import LlmSettings; "
+    "client = Client(pathlib.Path('llm_calls.sqlite'), LlmSettings(base_url=sys.argv[1]), key=os.environ['OPENAI_API_KEY']); "
+    "print(client.complete([Request('chat', 'm', (('user', 'Who?'),), 'p')])[0].text, flush=True); "
+    "pathlib.Path('asked').touch(); "
+    "[time.sleep(0.05) for _ in range(1200) if not pathlib.Path('looked').exists()]"
+)  # fmt: skip
+
+
+def _programs() -> str:
+    """Return the command lines of all processes of this host."""
+    told = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            told.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # ended meanwhile
+            continue
+    return "\n".join(told)
+
+
+def test_a_planted_key_reaches_the_service_and_is_found_nowhere_else(engine: str, tmp_path: Path) -> None:
+    """Looked for while the stage runs, when an engine would tell most of it, and afterwards in everything that is left."""
+    volume = tmp_path / "volume"
+    name = containers.image_name(settings(engine), "csenv")
+    words = ["run", "csenv", "--network", "host", "--pass", "OPENAI_API_KEY", "--", "python", "-c", ASK]
+    with ScriptedService(lambda body: "a reply", key=PLANTED) as service, (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "docker" / "engine.py"), *words, service.url], stdout=log, stderr=log,
+            env={**os.environ, "ENGINE": engine, "STACK": "paper", "DATA": str(volume), "OPENAI_API_KEY": PLANTED, "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
-    assert done.stdout.strip() == "a reply", done.stderr
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or b"sk-planted" not in path.read_bytes(), path
+        try:
+            wait_for(volume / "asked")
+            running = subprocess.run([engine, "ps", "--quiet", "--filter", f"label=org.facttune.volume={volume}"], capture_output=True, text=True, check=True)
+            (container,) = running.stdout.split()
+            said = subprocess.run([engine, "inspect", container], capture_output=True, text=True, check=True).stdout
+            listed = _programs()
+        finally:
+            (volume / "looked").touch()
+            status = process.wait(timeout=60)
+    assert status == 0 and (tmp_path / "log").read_text().startswith("a reply"), (tmp_path / "log").read_text()
+    assert service.authorizations == [f"Bearer {PLANTED}"]
+    assert "HF_HOME=/data" in said and PLANTED not in said  # the environment is in what the engine tells, the key is not
+    assert "docker/engine.py run csenv" in listed and PLANTED not in listed
+    for question in (["history", "--no-trunc", name], ["image", "inspect", name]):
+        told = subprocess.run([engine, *question], capture_output=True, text=True, check=True).stdout
+        assert told and PLANTED not in told
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
+    assert (volume / "llm_calls.sqlite").is_file() and not found
+
+
+def test_a_killed_adapter_takes_its_container_with_it(engine: str, tmp_path: Path) -> None:
+    code = (
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path('stopped').touch())); "
+        "pathlib.Path('ready').touch(); time.sleep(120)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "docker" / "engine.py"), "run", "csenv", "--", "python", "-c", code],
+        env={**os.environ, "ENGINE": engine, "STACK": "paper", "DATA": str(tmp_path)},
+    )  # fmt: skip
+    wait_for(tmp_path / "ready")
+    process.kill()
+    wait_for(tmp_path / "stopped")
+
+
+def test_a_container_that_outlived_even_its_client_is_removed_by_the_next_run(engine: str, tmp_path: Path) -> None:
+    image = str(containers.image_id(settings(engine), "csenv"))
+    import running
+
+    left = f"facttune-csenv-{running._host()}-{os.getpid()}-1"  # as if this process had been another one, and were gone
+    arguments = ["run", "--detach", "--rm", "--name", left, "--label", f"org.facttune.volume={tmp_path}", "--network", "none", image, "sleep", "120"]
+    subprocess.run([engine, *arguments], capture_output=True, check=True)
+    done = in_container(engine, tmp_path, "")
+    listed = subprocess.run([engine, "ps", "--format", "{{.Names}}"], capture_output=True, text=True, check=True).stdout
+    assert done.returncode == 0 and f"removing the container {left}" in done.stdout and left not in listed

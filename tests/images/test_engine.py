@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from engines import ROOT, Engine, run_engine
 
+sys.path.insert(0, str(ROOT / "tests"))
+from scripted_service import ScriptedService  # noqa: E402
+
 
 def test_a_command_gets_the_volume_its_status_comes_back_and_paths_may_hold_spaces(venv_engine: Engine, tmp_path: Path) -> None:
     code = "import sys, pathlib; pathlib.Path(sys.argv[1], 'made').write_text(sys.argv[2]); sys.exit(3)"
@@ -33,6 +36,25 @@ def test_a_stage_sees_the_fixed_variables_those_passed_by_name_and_nothing_else(
         assert seen[cache].startswith(str(tmp_path / "a volume" / "cache"))
 
 
+ASK = (
+    "import os, pathlib, sys; from volume.llm import Client, Request; from volume.settings import LlmSettings; "
+    "client = Client(pathlib.Path('llm_calls.sqlite'), LlmSettings(base_url=sys.argv[1]), key=os.environ['OPENAI_API_KEY']); "
+    "print(client.complete([Request('chat', 'm', (('user', 'Who?'),), 'p')])[0].text); "
+    "print([path.read_bytes() for path in pathlib.Path('/proc').glob('[0-9]*/cmdline') if b'OPENAI_API_KEY' in path.read_bytes()], file=sys.stderr)"
+)
+
+
+def test_a_planted_key_reaches_the_service_and_is_found_nowhere_else(tmp_path: Path) -> None:
+    """Without a container; with one see test_containers.py."""
+    given = {"ENGINE": "venv", "STACK": "paper", "DATA": str(tmp_path / "a volume"), "ENVS": str(Path(sys.executable).parents[2]), "OPENAI_API_KEY": "sk-planted"}
+    with ScriptedService(lambda body: "a reply", key="sk-planted") as service:
+        done = run_engine("run", "csenv", "--network", "host", "--pass", "OPENAI_API_KEY", "--", "python", "-c", ASK, service.url, **given)
+    assert done.stdout == "a reply\n" and service.authorizations == ["Bearer sk-planted"], done.stderr
+    assert "engine.py" in done.stderr and "sk-planted" not in done.stderr  # the command lines of the adapter and the stage
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert "llm_calls.sqlite" in {path.name for path in kept} and not [path for path in kept if b"sk-planted" in path.read_bytes()]
+
+
 def test_a_signal_to_the_adapter_reaches_the_stage(venv_engine: Engine, tmp_path: Path) -> None:
     venv_engine("run", "csenv", "--", "python", "-c", "")  # makes the volume
     mark = tmp_path / "a volume" / "ready"
@@ -49,6 +71,25 @@ def test_a_signal_to_the_adapter_reaches_the_stage(venv_engine: Engine, tmp_path
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 5
+
+
+def test_a_killed_adapter_takes_its_stage_with_it(venv_engine: Engine, tmp_path: Path) -> None:
+    venv_engine("run", "csenv", "--", "python", "-c", "")  # makes the volume
+    volume = tmp_path / "a volume"
+    code = (
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path('stopped').touch()));"
+        "pathlib.Path('ready').touch(); time.sleep(60)"
+    )
+    environment = {**os.environ, "ENGINE": "venv", "STACK": "paper", "DATA": str(volume), "ENVS": str(tmp_path / "environments")}
+    process = subprocess.Popen([sys.executable, str(ROOT / "docker" / "engine.py"), "run", "csenv", "--", "python", "-c", code], env=environment)
+    for name in ("ready", "stopped"):
+        for _ in range(600):
+            if (volume / name).exists():
+                break
+            time.sleep(0.05)
+        assert (volume / name).exists(), name
+        process.kill()
+    process.wait(timeout=30)
 
 
 def test_a_killed_stage_is_reported_as_a_shell_would(venv_engine: Engine) -> None:

@@ -48,15 +48,49 @@ def test_a_lock_pins_the_versions_that_the_readme_promises(env: str, stack: str)
         assert found["transformers"].startswith("5.")
 
 
-@pytest.mark.parametrize("env", ["fsenv", "csenv", "dpo"])
-def test_a_dockerfile_uses_plain_copy_and_run_and_its_base_can_be_replaced(env: str) -> None:
-    text = (ROOT / "docker" / f"{env}.Dockerfile").read_text()
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert lines[:2] == ["ARG BASE_IMAGE=debian:bookworm-slim", "FROM ${BASE_IMAGE}"]
-    assert not re.search(r"--mount|--link|--chmod|<<|^# *syntax", text, flags=re.M)  # what only BuildKit reads
-    assert "ADD " not in text and "curl" not in text and "index-url" not in text
+DOCKERFILES = {env: (ROOT / "docker" / f"{env}.Dockerfile").read_text() for env in ("fsenv", "csenv", "dpo")}
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Return a Dockerfile's instructions with what follows them, continued lines joined."""
+    lines = re.sub(r"\\\n", " ", "\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("env", DOCKERFILES)
+def test_any_builder_can_build_a_dockerfile_on_any_base(env: str) -> None:
+    read = instructions(DOCKERFILES[env])
+    assert read[:2] == [("ARG", "BASE_IMAGE=debian:bookworm-slim"), ("FROM", "${BASE_IMAGE}")]
+    assert {name for name, _ in read} <= {"ARG", "FROM", "RUN", "COPY", "ENV", "LABEL", "WORKDIR"}  # one stage, no ADD, no ONBUILD, no user
+    for name, rest in read:
+        assert not (name in ("RUN", "COPY", "FROM") and rest.startswith("--")) and "<<" not in rest  # what only BuildKit reads
+    assert not re.search("^# *(syntax|escape|check) *=", DOCKERFILES[env], flags=re.M)
+    assert "curl" not in DOCKERFILES[env] and "wget" not in DOCKERFILES[env] and "index-url" not in DOCKERFILES[env]
 
 
 def test_the_three_dockerfiles_differ_in_the_name_of_their_environment_alone() -> None:
-    texts = {env: (ROOT / "docker" / f"{env}.Dockerfile").read_text() for env in ("fsenv", "csenv", "dpo")}
-    assert len({text.replace(env, "ENV") for env, text in texts.items()}) == 1
+    assert {env: text.replace(f"ARG ENVIRONMENT={env}\n", "ARG ENVIRONMENT=\n") for env, text in DOCKERFILES.items()} == dict.fromkeys(
+        DOCKERFILES, DOCKERFILES["dpo"].replace("ARG ENVIRONMENT=dpo\n", "ARG ENVIRONMENT=\n")
+    )
+
+
+def test_our_code_and_what_changes_with_every_commit_come_after_the_packages() -> None:
+    read = instructions(DOCKERFILES["dpo"])
+    packages = read.index(("RUN", "sh /tmp/install.sh /opt/facttune /tmp/lock.txt /tmp/uv.txt"))
+    for place, (name, rest) in enumerate(read):
+        if "/src" in rest or rest.startswith(("GIT_COMMIT", "LOCK_SHA256")):
+            assert place > packages, (name, rest)
+
+
+def test_everything_that_installs_python_packages_requires_their_hashes() -> None:
+    """pip and uv, in images, environments and the scripts that make either; `pip compile` writes hashes, it installs nothing."""
+    files = [*(ROOT / "docker").glob("*.sh"), ROOT / "docker" / "venvs.py", *(ROOT / "docker").glob("*.Dockerfile")]
+    found = 0
+    for path in files:
+        for line in path.read_text().replace("\\\n", " ").splitlines():
+            if re.search(r"pip\W+install\b", line) and not line.strip().startswith(("#", '"""')):
+                found += 1
+                assert "--require-hashes" in line or "uv.in" in line, f"{path.name}: {line}"  # uv.in: the very first lock has no hashes to require
+    assert found >= 5
+    install = (ROOT / "docker" / "install.sh").read_text()
+    assert "--no-deps" in install and "--only-binary :all:" in install  # nothing beside the lock, and no code of a package runs
