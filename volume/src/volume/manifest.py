@@ -7,12 +7,9 @@ fingerprint (inputs, settings, code, lock) and its outputs are unchanged; that a
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,8 @@ from volume import FORMAT_VERSION
 from volume.code import code_version, lock_version
 from volume.datasets import as_json, find_setting
 from volume.files import FileHashes, sha256_value, write_json
+from volume.machine import describe_environment
+from volume.origin import describe_origin
 from volume.paths import DatasetPaths
 from volume.settings import Definition
 from volume.step import Step
@@ -118,9 +117,10 @@ def write_manifest(
     counts: dict[str, float], failures: dict[str, str], notes: dict[str, Any], started: str, finished: str, seconds: float,
 ) -> None:
     """Write a step's manifest: last of all its files."""
-    write_json(paths.manifest(step.id), {
+    manifest = {
         "format": FORMAT_VERSION,
         "step": step.id,
+        "command": [step.module, *step.args],
         "status": "partial" if failures else "complete",
         "counts": counts,
         "failures": failures,
@@ -130,46 +130,15 @@ def write_manifest(
         "definition": as_json(definition),
         "seed": definition.seed,
         "notes": notes,
-        "environment": _environment(step),
+        **describe_origin(step, fingerprint.inputs, fingerprint.settings, notes, definition, paths),
+        "environment": describe_environment(step),
         "started": started,
         "finished": finished,
         "seconds": round(seconds, 3),
-    })
-
-
-def _environment(step: Step) -> dict[str, Any]:
-    versions = {}
-    for package in ("torch", "transformers", "tokenizers", "numpy", "deepspeed", "sentence-transformers", "spacy", "nltk", "aiohttp"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "env": step.env,
-        "engine": os.environ.get("FACTTUNE_ENGINE", ""),
-        "stack": os.environ.get("FACTTUNE_STACK", ""),
-        "image": os.environ.get("FACTTUNE_IMAGE", ""),
-        "git_commit": os.environ.get("FACTTUNE_GIT_COMMIT", ""),
-        "python": platform.python_version(),
-        "packages": versions,
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "gpus": _gpus(),
-        "threads": os.environ.get("OMP_NUM_THREADS", ""),
     }
+    write_json(paths.manifest(step.id), {**manifest, "digest": manifest_digest(manifest)})
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _gpus() -> list[str]:
-    torch = sys.modules.get("torch")  # a stage that computes has loaded it; one that has not needs no GPU
-    if torch is None or not torch.cuda.is_available():
-        return []
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over all that a manifest says but its own digest: a value that is edited later no longer fits it."""
+    return sha256_value({key: value for key, value in manifest.items() if key != "digest"})
