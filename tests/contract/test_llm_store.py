@@ -181,8 +181,8 @@ def test_export_and_import_give_the_same_bytes_whoever_paid_and_in_whatever_orde
     assert export_calls(tmp_path / "a.sqlite", tmp_path / "a" / name) == export_calls(tmp_path / "b.sqlite", tmp_path / "b" / name) == 30
     exported = (tmp_path / "a" / name).read_bytes()
     assert exported == (tmp_path / "b" / name).read_bytes()
-    assert import_calls(tmp_path / "c.sqlite", tmp_path / "a" / name) == (30, 0)
-    assert import_calls(tmp_path / "c.sqlite", tmp_path / "a" / name) == (0, 30)
+    assert import_calls(tmp_path / "c.sqlite", tmp_path / "a" / name) == (30, 0, 0)
+    assert import_calls(tmp_path / "c.sqlite", tmp_path / "a" / name) == (0, 30, 0)
     export_calls(tmp_path / "c.sqlite", tmp_path / "c" / name)
     assert (tmp_path / "c" / name).read_bytes() == exported
     lines = (gzip.decompress(exported) if name.endswith("gz") else exported).decode().split("\n")[:-1]
@@ -197,10 +197,97 @@ def test_import_keeps_what_is_there_and_counts_towards_no_cap(tmp_path: Path) ->
             store.put(ask(0), Reply(text, 3, 2), "bio", 0.5)
             store.put(ask(1 if name == "a" else 2), Reply(text, 3, 2), "bio", 0.5)
     export_calls(tmp_path / "a.sqlite", tmp_path / "a.jsonl")
-    assert import_calls(tmp_path / "b.sqlite", tmp_path / "a.jsonl") == (1, 1)
+    assert import_calls(tmp_path / "b.sqlite", tmp_path / "a.jsonl") == (1, 0, 1)
     with CallStore(tmp_path / "b.sqlite") as store:
         assert [str(store.get(ask(sample)) and store.get(ask(sample)).text) for sample in range(3)] == ["ours", "theirs", "ours"]  # type: ignore[union-attr]
         assert store.spent("bio") == 1.0
+
+
+def two_stores(folder: Path) -> tuple[Path, Path]:
+    """Two stores with one call in common, one that each drew for itself, and one of its own each."""
+    for name, own in (("a", 2), ("b", 3)):
+        with CallStore(folder / f"{name}.sqlite") as store:
+            store.put(ask(0), Reply("the same", 3, 2), "bio", 0.5)
+            store.put(ask(1), Reply(f"drawn by {name}", 3, 2), "bio", 0.5)
+            store.put(ask(own), Reply(name, 3, 2), "bio", 0.5)
+    return folder / "a.sqlite", folder / "b.sqlite"
+
+
+def contents(path: Path) -> list[tuple[str, str, str]]:
+    with CallStore(path) as store:
+        return list(store.rows())
+
+
+@pytest.mark.parametrize("by", ["file", "store"])
+def test_merging_two_stores_loses_nothing_whichever_way_it_goes_and_twice_is_once(tmp_path: Path, by: str) -> None:
+    a, b = two_stores(tmp_path)
+    all_of_both = {*contents(a), *contents(b)}
+    given = {}
+    for path in (a, b):
+        given[path] = path.with_suffix(".jsonl.gz") if by == "file" else path.with_name(f"copy-{path.name}")
+        if by == "file":
+            export_calls(path, given[path])
+        else:
+            given[path].write_bytes(path.read_bytes())
+    for path, other in ((a, b), (b, a)):
+        assert import_calls(path, given[other]) == (1, 1, 1)
+        once = contents(path)
+        assert import_calls(path, given[other]) == (0, 3, 0) and contents(path) == once
+        assert len(once) == 5 and set(once) == all_of_both
+        with CallStore(path) as store:
+            assert store.get(ask(1)) == Reply(f"drawn by {path.stem}", 3, 2)  # one's own is the one in use
+            assert store.count_beside() == 1 and store.spent("bio") == 1.5
+    # What is kept beside goes along, so a third store has all of it from either.
+    for path in (a, b):
+        export_calls(path, path.with_suffix(".jsonl"))
+        for source in (path, path.with_suffix(".jsonl")):
+            third = tmp_path / f"third-{source.name}.sqlite"
+            assert import_calls(third, source) == (4, 0, 1) and set(contents(third)) == all_of_both
+            with CallStore(third) as store:
+                assert store.get(ask(1)) == Reply(f"drawn by {path.stem}", 3, 2)  # and the same one is in use
+
+
+def test_a_store_made_before_other_replies_were_kept_is_upgraded_where_it_lies(tmp_path: Path) -> None:
+    a, b = two_stores(tmp_path)
+    for path in (a, b):
+        with sqlite3.connect(path) as db:
+            db.execute("DROP TABLE alternatives")
+        db.close()
+    before = b.read_bytes()
+    assert import_calls(a, b) == (1, 1, 1) and len(contents(a)) == 5
+    assert b.read_bytes() == before and sorted(path.name for path in tmp_path.glob("b.*")) == ["b.sqlite"]  # the other one is only read
+    with CallStore(b) as store:
+        assert store.get(ask(1)) == Reply("drawn by b", 3, 2) and store.count_beside() == 0
+
+
+def test_a_store_that_somebody_is_writing_is_read_with_all_that_is_committed(tmp_path: Path) -> None:
+    with CallStore(tmp_path / "theirs.sqlite") as theirs:
+        theirs.put(ask(0), Reply("not in the file yet", 3, 2))
+        assert import_calls(tmp_path / "ours.sqlite", tmp_path / "theirs.sqlite") == (1, 0, 0)
+
+
+def test_a_refresh_that_draws_a_kept_reply_again_does_not_count_it_twice(store: CallStore, tmp_path: Path) -> None:
+    store.put(ask(0), Reply("first", 3, 2))
+    store.merge([(ask(0), Reply("second", 3, 2))], "(imported)")
+    assert (store.count_beside(), len(list(store.rows()))) == (1, 2)
+    store.put(ask(0), Reply("second", 3, 2))
+    assert (store.count_beside(), len(list(store.rows()))) == (0, 1)
+
+
+def test_what_is_no_other_store_is_not_imported(tmp_path: Path) -> None:
+    a, b = two_stores(tmp_path)
+    with pytest.raises(UsageError, match="is the store itself"):
+        import_calls(a, a)
+    with sqlite3.connect(b) as db:
+        db.execute("UPDATE calls SET request = replace(request, 'Who?', 'Why?') WHERE reply LIKE '%drawn%'")
+    db.close()
+    with pytest.raises(RecordError, match=r"b\.sqlite, call .* is not the request's own"):
+        import_calls(a, b)
+    with sqlite3.connect(tmp_path / "other.sqlite") as db:
+        db.execute("CREATE TABLE documents (title, text)")
+    db.close()
+    with pytest.raises(VolumeError, match=r"cannot read .*other\.sqlite as a store of recorded calls"):
+        import_calls(a, tmp_path / "other.sqlite")
 
 
 @pytest.mark.parametrize("spoil, words", [
@@ -243,6 +330,12 @@ def test_the_command_exports_imports_and_shows(tmp_path: Path, capsys: pytest.Ca
     assert [main(["export", path, file]), main(["import", str(tmp_path / "b.sqlite"), file]), main(["show", path])] == [0, 0, 0]
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["exported 3 call(s)", "imported 3 call(s), 0 were there already"]
+    two_stores(tmp_path / "two")
+    assert main(["import", str(tmp_path / "two" / "a.sqlite"), str(tmp_path / "two" / "b.sqlite")]) == 0
+    assert main(["show", str(tmp_path / "two" / "a.sqlite")]) == 0
+    both = capsys.readouterr().out
+    assert "imported 1 call(s), 1 were there already\n1 other reply to requests that had one: yours stay in use" in both
+    assert "1 other reply is kept, to requests that had one" in both
     assert [line.split() for line in said[3:]] == [["m", "bio", "2", "2,000", "100", "0.2500"], ["n", "-", "1", "5", "6", "0.0000"]]
     assert main(["show", str(tmp_path / "none.sqlite")]) == 2
     assert "there is no store" in capsys.readouterr().err

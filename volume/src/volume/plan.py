@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from volume.files import FileHashes
-from volume.manifest import fingerprint_of, read_manifest, why_stale
+from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale
 from volume.paths import DatasetPaths
 from volume.settings import Definition
 from volume.step import Step
@@ -32,14 +32,17 @@ def make_plan(steps: dict[str, Step], definition: Definition, paths: DatasetPath
     hashes = FileHashes(paths.manifests / ".hashes" / "plan.json")
     reasons: dict[str, str | None] = {}
     for step in steps.values():
+        manifest = read_manifest(paths, step.id)
+        given = manifest is not None and "given" in manifest
         before = next((need for need in step.needs if reasons.get(need)), None)
-        if before:
+        if before and not given:
             reasons[step.id] = f"after {before}"
             continue
         names = topic_names(paths.questions(step.split))[:limit] if step.split else []
         now = fingerprint_of(step, definition, names, hashes, data_dir, limit)
-        manifest = read_manifest(paths, step.id)
         outputs = hashes.of_all((data_dir / name for name in manifest["outputs"]), data_dir) if manifest else {}
+        if manifest and given:  # it came with a bundle that lacks what it was made from (volume.rerun): only whether it is whole can be said
+            now = Fingerprint(**manifest["depends_on"])
         reason = why_stale(manifest, now, outputs)
         if reason == "not run yet" and paths.journal(step.id).exists():
             reason = "interrupted; goes on where it stopped"

@@ -1,4 +1,8 @@
-"""The recorded replies: one SQLite file."""
+"""The recorded replies: one SQLite file.
+
+Two people who draw the same sample get different replies. Where their stores meet, the one that was there stays in use and
+the other is kept beside it, in a table of its own, so that merging loses nothing whichever way it goes.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,19 @@ from volume.llm.calls import Reply, Request
 _BUSY_S = 60.0  # wait this long for another writer
 _LOG_PAGES = 8000  # of 4 KiB, in the log before they move into the file: moving them costs more than writing them
 _CALLS = ("key", "request", "reply")
+_OTHERS = "CREATE TABLE IF NOT EXISTS alternatives (key TEXT NOT NULL, reply TEXT NOT NULL, PRIMARY KEY (key, reply));"
 _SCHEMA = f"""
+    {_OTHERS}
     CREATE TABLE IF NOT EXISTS calls ({_CALLS[0]} TEXT PRIMARY KEY, {_CALLS[1]} TEXT NOT NULL, {_CALLS[2]} TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS spending (
         model TEXT, dataset TEXT, calls INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, spent REAL, PRIMARY KEY (model, dataset)
     );
 """
 _PUT = "INSERT INTO calls VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET request = excluded.request, reply = excluded.reply"
+_ADD = "INSERT OR IGNORE INTO calls VALUES (?, ?, ?)"
+_KEEP = "INSERT OR IGNORE INTO alternatives SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM calls WHERE key = ?1 AND reply = ?2)"
+_IN_USE = "SELECT key, request, reply, 0 AS other FROM calls"
+_BESIDE = "SELECT a.key, c.request, a.reply, 1 FROM alternatives AS a JOIN calls AS c ON c.key = a.key WHERE a.reply <> c.reply"  # a refresh may bring one into use
 _SPEND = """
     INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
     prompt_tokens = prompt_tokens + excluded.prompt_tokens, completion_tokens = completion_tokens + excluded.completion_tokens,
@@ -73,8 +83,8 @@ class CallStore:
         self._use_wal()
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
-        if not tables:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        if "alternatives" not in tables:  # a new store, or one from before other replies were kept
+            self._db.executescript(f"BEGIN IMMEDIATE; {_OTHERS if tables else _SCHEMA} COMMIT;")
         columns = tuple(row[1] for row in self._db.execute("PRAGMA table_info(calls)"))
         if columns != _CALLS:
             raise VolumeError(f"{self._path} is no store of recorded calls: its columns are {', '.join(columns)}, expected {', '.join(_CALLS)}.")
@@ -126,28 +136,41 @@ class CallStore:
 
     def put_all(self, calls: Iterable[tuple[Request, Reply, float]], dataset: str = "") -> None:
         """Commit several replies and what each cost at once: all of them, or none."""
-        self._write(calls, _PUT, dataset)
+        with self._writing():
+            for request, reply, spent in calls:
+                text = request.as_json()
+                self._db.execute(_PUT, (sha256_bytes(text.encode()), text, reply.as_json()))
+                self._db.execute(_SPEND, (request.model, dataset, 1, reply.prompt_tokens, reply.completion_tokens, spent))
 
-    def add(self, calls: Iterable[tuple[Request, Reply]], dataset: str) -> int:
-        """Commit many replies at once, except where one is recorded; return how many were new."""
-        free = ((request, reply, 0.0) for request, reply in calls)
-        return self._write(free, "INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", dataset)
+    def merge(self, calls: Iterable[tuple[Request, Reply]], dataset: str) -> tuple[int, int]:
+        """Commit many replies at once; where another reply to a request is in use, it stays, and this one is kept beside it.
 
-    def _write(self, calls: Iterable[tuple[Request, Reply, float]], statement: str, dataset: str) -> int:
-        written = 0
+        Returns:
+            How many requests had no reply, and how many further replies are kept beside one.
+        """
+        new = beside = 0
+        with self._writing():
+            for request, reply in calls:
+                text, said = request.as_json(), reply.as_json()
+                key = sha256_bytes(text.encode())
+                if self._db.execute(_ADD, (key, text, said)).rowcount > 0:
+                    self._db.execute(_SPEND, (request.model, dataset, 1, reply.prompt_tokens, reply.completion_tokens, 0.0))
+                    new += 1
+                else:
+                    beside += self._db.execute(_KEEP, (key, said)).rowcount
+        return new, beside
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Commit all that is written within, or nothing."""
         with self._telling():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                for request, reply, spent in calls:
-                    text = request.as_json()
-                    if self._db.execute(statement, (sha256_bytes(text.encode()), text, reply.as_json())).rowcount > 0:
-                        self._db.execute(_SPEND, (request.model, dataset, 1, reply.prompt_tokens, reply.completion_tokens, spent))
-                        written += 1
+                yield
                 self._db.execute("COMMIT")
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-        return written
 
     def spent(self, dataset: str) -> float:
         """Return the US dollars that this dataset's calls have cost, over all runs."""
@@ -159,9 +182,15 @@ class CallStore:
             return [Spending(*row) for row in self._db.execute("SELECT * FROM spending ORDER BY model, dataset")]
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (key, request, reply), the last two as JSON, sorted by key."""
+        """Yield (key, request, reply), the last two as JSON, sorted by key; of one key the reply in use comes first."""
         with self._telling():
-            yield from self._db.execute("SELECT key, request, reply FROM calls ORDER BY key")
+            for row in self._db.execute(f"{_IN_USE} UNION ALL {_BESIDE} ORDER BY 1, 4, 3"):
+                yield row[:3]
+
+    def count_beside(self) -> int:
+        """Return how many replies are kept beside the one in use."""
+        with self._telling():
+            return int(self._db.execute(f"SELECT count(*) FROM ({_BESIDE})").fetchone()[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -172,3 +201,22 @@ class CallStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of a store of somebody else's, into whose folder nothing is written: it may be read-only.
+
+    Raises:
+        VolumeError: It is no store, is broken, or cannot be read as it lies there.
+    """
+    free = not path.with_name(f"{path.name}-wal").exists()  # nobody has it open: then no log and no lock is wanted
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if free else ''}", timeout=_BUSY_S, uri=True)) as db:
+            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            both = f"{_IN_USE} UNION ALL {_BESIDE}" if "alternatives" in tables else _IN_USE
+            for row in db.execute(f"{both} ORDER BY 1, 4, 3"):
+                yield row[:3]
+    except sqlite3.DatabaseError as error:
+        raise VolumeError(
+            f"cannot read {path} as a store of recorded calls ({error}). Copy it, with the files beside it, to a folder of yours, and import that."
+        ) from error
