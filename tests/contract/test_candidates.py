@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from volume.choosing import choose_steps
 from volume.context import open_context
 from volume.datasets import load_definition
 from volume.definition_faults import find_faults
 from volume.errors import UsageError
 from volume.files import write_json
 from volume.paths import DatasetPaths
-from volume.pipeline import choose_steps
 from volume.policy_steps import count_candidates
 from volume.settings import Definition
 from volume.step import Step

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import volume.datasets
+from volume.choosing import choose_steps
 from volume.datasets import as_json, known_datasets, load_definition, main, show_settings
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
-from volume.pipeline import choose_steps
 from volume.requirements import missing_requirements
 from volume.steps import asks_service, build_steps
 

@@ -88,7 +88,10 @@ def test_a_corrupted_file_is_named_and_mended_by_running_again(finished: Path) -
         (("rewards", "--dataset", "sinth"), "Did you mean 'synth'?"),
         (("rewards", "--dataset", "bio"), "Missing for 'bio'"),
         (("train", "--dataset", "synth", "--runs", "factscor"), "Did you mean 'factscore'?"),
+        (("train", "--dataset", "synth", "--reward", "factscore"), "Did you mean 'factscore_avg'?"),
+        (("train", "--dataset", "synth", "--reward", "random", "--runs", "sft"), "no run is named by both"),
         (("rewards", "--dataset", "synth", "--gpus", "0"), "GPUS=0: expected the number of processes"),
+        (("rewards", "--dataset", "synth", "--jobs", "-1"), "JOBS=-1: expected the number of steps"),
     ],
 )
 def test_what_cannot_run_is_refused_with_status_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -138,6 +141,18 @@ def test_interrupted_it_says_so_leaves_no_process_behind_and_goes_on_later(finis
     done = run("data", tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert set(checksums(tmp_path).splitlines()) < set(checksums(finished).splitlines())
+
+
+def test_of_two_runs_at_once_one_does_the_work_and_both_are_done(finished: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    shutil.copytree(finished, volume)
+    manifest = json.loads((volume / "dataset_toy" / "manifests" / "factscore-dpoval.json").read_text())
+    (volume / sorted(manifest["outputs"])[0]).unlink()
+    both = [subprocess.Popen(command("rewards", volume), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = "".join(process.communicate(timeout=300)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said.count("[factscore-dpoval] starts") == 1 and said.count("up to date, nothing to do") == 1
+    assert checksums(volume) == checksums(finished)
 
 
 def test_a_plan_whose_reader_leaves_early_ends_quietly(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ _ORCHESTRATION = {
         "stage", "context", "journal", "step", "steps", "policy_steps", "pipeline", "plan", "progress", "manifest", "settings",
         "training_settings", "datasets", "errors", "code",
         "requirements", "checksums", "definition_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
-        "ranks", "peers", "groups", "command",
+        "machine", "origin", "chain", "chain_text", "provenance", "crate", "crate_graph", "status",
+        "ranks", "peers", "groups", "command", "choosing", "runner", "holding", "variables", "clean",
     )
 }  # fmt: skip
 
@@ -65,6 +66,7 @@ def _read(path: Path, _mtime: int) -> tuple[str, tuple[str, ...]]:
     return sha256_bytes(source), tuple(name for name in names if name.split(".")[0] in ours)
 
 
+@lru_cache(maxsize=None)
 def _source(name: str) -> Path | None:
     """Return the file of a module of this project: from the checkout, else from where the package is installed."""
     package, *rest = name.split(".")

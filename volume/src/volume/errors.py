@@ -11,6 +11,7 @@ Every message says what was given, what was expected and how to mend it.
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -46,6 +47,9 @@ def tell_errors(command: Callable[[], int]) -> int:
         return error.status
     except KeyboardInterrupt:
         print("interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # the reader has gone, as in `make provenance | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:  # a full disk shows wherever bytes are written; other failures of files are told the same way
         print(f"error: {error.strerror or error}: {error.filename or ''}. What was finished is kept; mend this and run again.", file=sys.stderr)
