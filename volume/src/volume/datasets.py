@@ -34,7 +34,7 @@ def load_definition(dataset: str, seed: int | None = None, scale: float | None =
     """Read a dataset definition and check it whole.
 
     Args:
-        dataset: A packaged name (`synth`, `bio`, `medqa`) or the path of a TOML file.
+        dataset: A packaged name (`synth`, `bio`, …) or the path of a TOML file, which may say `extends = "bio"` and hold only what differs.
         seed: Replaces the definition's seed. Another seed or scale is another dataset: it gets a name, and so a folder, of its own.
         scale: Replaces the scale of a generated world.
 
@@ -50,6 +50,8 @@ def load_definition(dataset: str, seed: int | None = None, scale: float | None =
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
+    if "extends" in raw:
+        raw = _extended(raw, path)
     raw.setdefault("name", path.stem)
     faults: list[str] = []
     definition = _read(Definition, raw, "", faults)
@@ -58,6 +60,23 @@ def load_definition(dataset: str, seed: int | None = None, scale: float | None =
     if faults:
         raise UsageError(f"{path.name} has {len(faults)} fault(s):\n  " + "\n  ".join(faults))
     return _varied(definition, seed, scale)
+
+
+def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a definition laid over the packaged one that it extends: sections are merged key by key, anything else replaces."""
+    base = raw["extends"]
+    if base not in known_datasets() or base == path.stem:
+        raise UsageError(f"{path.name}: extends = {base!r}: expected a dataset of this project.{suggest(str(base), known_datasets())}")
+
+    def laid(below: Any, above: Any) -> Any:
+        if not (isinstance(below, dict) and isinstance(above, dict)):
+            return above
+        return {key: laid(below.get(key), above[key]) if key in above else below[key] for key in {**below, **above}}
+
+    below = tomllib.loads((DATASETS / f"{base}.toml").read_text(encoding="utf-8"))
+    if "extends" in below:
+        raise UsageError(f"{path.name}: extends = {base!r}, which extends another itself. Extend {below['extends']!r}.")
+    return dict(laid(below, {key: value for key, value in raw.items() if key != "extends"}))
 
 
 def _varied(definition: Definition, seed: int | None, scale: float | None) -> Definition:

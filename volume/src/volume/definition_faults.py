@@ -11,6 +11,8 @@ from volume.training_settings import OptimSettings
 
 _TRAINING = ("pretrain", "style", "sft", "dpo")
 
+_DEVICES = ("auto", "cpu", "portable")
+
 _CHOICES = {
     ("responses", "backend"): ("transformers", "openai"),
     ("answers", "backend"): ("transformers", "openai"),
@@ -43,6 +45,8 @@ def find_faults(definition: Definition) -> list[str]:
     faults = []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", definition.name):
         faults.append(f"name = {definition.name!r}: expected letters, digits, '.', '_' and '-'")
+    if definition.device not in _DEVICES:
+        faults.append(f"device = {definition.device!r}: unknown.{suggest(definition.device, _DEVICES)}")
     for (section, key), choices in _CHOICES.items():
         settings = getattr(definition, section)
         value = getattr(settings, key) if settings else None

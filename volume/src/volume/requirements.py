@@ -29,7 +29,7 @@ COMPLETIONS_KEY = "COMPLETIONS_API_KEY"  # of the server under [completions], wh
 # What a stage loads besides: it trains, or samples from, the model that the responses come from.
 _TRAINED = {"train": ("responses",), "eval": ("responses",), "entities": ("answers",)}
 
-_NEEDS_GPU = 2.0  # GiB of weights from which a model is hopeless on a CPU
+NEEDS_GPU = 2.0  # GiB of weights from which a model is hopeless on a CPU
 
 # Which sections a stage works with.
 _USES = {
@@ -143,7 +143,7 @@ def _need_models(missing: _Missing, definition: Definition, data_dir: Path, targ
             revision = f" at revision {model.revision}" if model.revision else ""
             what = f"model '{name}' in {model.path}" + (f" ({model.source}{revision}{size})" if model.source else "")
             missing.need(what, target, "put its Hugging Face folder (config, tokenizer, weights) there")
-        if model.gib >= _NEEDS_GPU and shutil.which("nvidia-smi") is None:
+        if model.gib >= NEEDS_GPU and shutil.which("nvidia-smi") is None:
             missing.need(f"an NVIDIA GPU for models of {model.gib:g} GiB", target, "a host where `nvidia-smi` answers; training needs several times the weights' memory")
 
 

@@ -188,6 +188,7 @@ class Definition:
     description: str
     splits: tuple[str, ...]
     seed: int = 0
+    device: str = "auto"  # auto: a GPU where there is one | cpu | portable: on the CPU as all x86-64 ones with AVX2 calculate alike, half as fast
     models: dict[str, ModelSettings] = field(default_factory=dict)
     world: WorldSettings | None = None
     knowledge: KnowledgeSettings | None = None

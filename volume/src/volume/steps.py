@@ -20,6 +20,12 @@ from volume.step import Step, files_of
 # Make targets, in the order in which they run.
 STAGES = ("data", "factscore", "questions", "answers", "entities", "rewards", "train", "eval", "report")
 
+# Stages whose bytes depend on how the machine calculates: they run or train a model.
+RUNS_MODEL = (
+    "confscoring.responses", "confscoring.answers", "confscoring.entities", "confscoring.closed_book", "factscoring.factscore", "factscoring.rejudge",
+    "dpo.pretrain", "dpo.train",
+)  # fmt: skip
+
 
 def sampler_name(definition: Definition) -> str:
     """Return the folder name of answer samples: the sampler's model and the number of samples."""
@@ -32,7 +38,8 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> None:
-        steps[step.id] = Step(**{**step.__dict__, "needs": tuple(need for need in step.needs if need in steps)})
+        settings = (*step.settings, "device") if definition.device != "auto" and step.module in RUNS_MODEL else step.settings
+        steps[step.id] = Step(**{**step.__dict__, "needs": tuple(need for need in step.needs if need in steps), "settings": settings})
 
     made = definition.world is not None
     if made:
