@@ -20,8 +20,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "other.py").write_text("x = 1\n")
     monkeypatch.setattr(code, "_CHECKOUT", tmp_path)
     code._package_folder.cache_clear()
+    code._source.cache_clear()
     yield folder
     code._package_folder.cache_clear()
+    code._source.cache_clear()
 
 
 def rewrite(path: Path, text: str) -> str:
