@@ -41,6 +41,7 @@ def test_synth_portable_is_synth_but_for_its_name_and_device() -> None:
         ('extends = "other.toml"\n', "expected a dataset of this project"),
         ("extends = 3\n", "expected a dataset of this project"),
         ('extends = "synth"\ndevice = "tpu"\n', "device = 'tpu': unknown"),
+        ('extends = "synth"\ndevice = "portable"\n[dpo]\noptimizer = "rmsprop"\n', "dpo.optimizer = 'rmsprop': its square roots"),
         ('extends = "synth"\n[dpo]\nlearning_rate = 1\n', "dpo.learning_rate: unknown key"),
     ],
 )

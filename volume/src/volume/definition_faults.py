@@ -47,6 +47,11 @@ def find_faults(definition: Definition) -> list[str]:
         faults.append(f"name = {definition.name!r}: expected letters, digits, '.', '_' and '-'")
     if definition.device not in _DEVICES:
         faults.append(f"device = {definition.device!r}: unknown.{suggest(definition.device, _DEVICES)}")
+    if definition.device == "portable":
+        for section in _TRAINING:  # docs/determinism.md
+            settings = getattr(definition, section)
+            if settings and settings.optimizer == "rmsprop":
+                faults.append(f"{section}.optimizer = 'rmsprop': its square roots differ between vendors' processors; with device = 'portable' expected 'adamw'")
     for (section, key), choices in _CHOICES.items():
         settings = getattr(definition, section)
         value = getattr(settings, key) if settings else None
