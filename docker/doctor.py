@@ -102,7 +102,7 @@ def check_all(
         found.append(Finding("gpu", "warning", what, what_passes_cards(engine.name)))
     if given.probe or (used and not any(finding.group == "gpu" and finding.mark == "missing" for finding in found)):
         found += [finding for env in made for finding in probe(settings, env, len(used))]
-    found += judge_memory(definition, used, given.gpus, count_jobs(None, given.gpus), *host_memory())
+    found += judge_memory(definition, used, given.gpus, count_jobs(None, given.gpus, definition.device), *host_memory())
     found += judge_shared_memory(given.gpus, settings.engine)
     found += check_disk(definition, settings, engine, made, left)
     found += judge_servers(definition, given.llm_mode != "replay" and any(asks_service(step, definition) for step in steps))

@@ -81,7 +81,7 @@ def _main(given: argparse.Namespace) -> int:
     plan = make_plan(chosen, definition, paths, data_dir, given.limit)
     missing = missing_requirements(definition, paths, data_dir, [step for step in chosen.values() if plan.reasons[step.id]], given.llm_mode)
     if given.goal == "plan":
-        show_variables(read_variables(given.variable), definition, data_dir, count_jobs(given.jobs, given.gpus))
+        show_variables(read_variables(given.variable), definition, data_dir, count_jobs(given.jobs, given.gpus, definition.device))
         show_plan(plan, definition, paths)
         show_costs([step for step in chosen.values() if plan.reasons[step.id]], definition, given)
         show_requirements(definition, missing)

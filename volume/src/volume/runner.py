@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[3]
 _EXPLAINED = {125: " (the container could not be started)", 137: " (killed; if nobody did it, the machine ran out of memory)"}
 
 
-def count_jobs(jobs: int | None, gpus: int) -> int:
-    """Return how many steps run at once where ``jobs`` does not say it: as many as the cores hold, or one on a GPU host."""
-    return jobs or (1 if shutil.which("nvidia-smi") else max(1, len(os.sched_getaffinity(0)) // gpus))
+def count_jobs(jobs: int | None, gpus: int, device: str) -> int:
+    """Return how many steps run at once where ``jobs`` does not say it: as many as the cores hold, or one where they may use a GPU."""
+    return jobs or (1 if device == "auto" and shutil.which("nvidia-smi") else max(1, len(os.sched_getaffinity(0)) // gpus))
 
 
 class Runner:
@@ -47,7 +47,7 @@ class Runner:
     ) -> None:
         self.given, self.definition, self.paths, self.data_dir = given, definition, paths, data_dir
         self.chosen, self.plan, self.held = chosen, plan, held
-        self.jobs = count_jobs(given.jobs, given.gpus)
+        self.jobs = count_jobs(given.jobs, given.gpus, definition.device)
         self.key = read_key()
         self.processes: set[subprocess.Popen[str]] = set()
         self.say = threading.Lock()
