@@ -50,12 +50,12 @@ def hold_dataset(folder: Path, what: str, wait: bool = True) -> Iterator[Hold]:
     waited = False
     while True:
         with _open(path) as file:
-            if not _lock(file, path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not lock_file(file, fcntl.LOCK_EX | fcntl.LOCK_NB, folder):
                 if not wait:
                     raise UsageError(f"{_who(file, folder)}. Run this again when that is done.")
                 print(f"{_who(file, folder)}; waiting for it … (Ctrl-C ends the waiting alone)", flush=True)
                 waited = True
-                _lock(file, path, fcntl.LOCK_EX)
+                lock_file(file, fcntl.LOCK_EX, folder)
             if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
                 continue  # `make clean` has deleted the folder meanwhile: what is held now has no name
             note = {"process": os.getpid(), "host": socket.gethostname(), "what": what, "since": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"}
@@ -90,15 +90,19 @@ def _unwritable(path: Path, error: OSError) -> VolumeError:
     )
 
 
-def _lock(file: IO[str], path: Path, how: int) -> bool:
-    """Lock an open file; return whether that went without waiting, if it must."""
+def lock_file(file: IO[str], how: int, folder: Path) -> bool:
+    """Lock an open file of a folder; return whether that went without waiting, if it must.
+
+    Raises:
+        VolumeError: The file system has no locks.
+    """
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
         return False
     except OSError as error:
         raise VolumeError(
-            f"{path.parents[2]} cannot be locked ({error.strerror}): the volume's file system must support flock. "
+            f"{folder} cannot be locked ({error.strerror}): the volume's file system must support flock. "
             "Mount it so (NFS without `nolock`, Lustre with `flock`), or move the volume to another disk."
         ) from error
     return True

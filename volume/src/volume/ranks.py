@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from volume.errors import UsageError, VolumeError
+from volume.holding import lock_file
 
 Item = TypeVar("Item")
 
@@ -121,7 +122,7 @@ class StepHold:
         with ExitStack() as files:  # closes them, and so lets go of them, unless all went well
             held = files.enter_context(self._open(""))
             with self._open(".gate") as gate:
-                self._lock(gate, fcntl.LOCK_EX)
+                lock_file(gate, fcntl.LOCK_EX, self._folder)
                 if self._rank.alone:
                     self._take(held, fcntl.LOCK_EX)
                     _rewrite(held, "")
@@ -138,15 +139,15 @@ class StepHold:
         """Return whether no other rank is at work on the step; then this one holds it alone from now on, else no longer."""
         assert self._held is not None
         with self._open(".gate") as gate:
-            self._lock(gate, fcntl.LOCK_EX)
-            self._lock(self._held, fcntl.LOCK_UN)
-            return self._lock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(gate, fcntl.LOCK_EX, self._folder)
+            lock_file(self._held, fcntl.LOCK_UN, self._folder)
+            return lock_file(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB, self._folder)
 
     def agrees(self, fact: str) -> bool:
         """Return whether this rank says of the step what the ranks before it said; the first one's word counts."""
         assert self._held is not None
         with self._open(".gate") as gate:
-            self._lock(gate, fcntl.LOCK_EX)
+            lock_file(gate, fcntl.LOCK_EX, self._folder)
             launch, _, agreed = _read(self._held).partition("\n")
             if not agreed:
                 _rewrite(self._held, f"{launch}\n{fact}")
@@ -156,20 +157,20 @@ class StepHold:
     def in_turn(self) -> Iterator[None]:
         """Keep the other ranks waiting: what one has found out and written down, the next one need not."""
         with self._open(".turn") as turn:
-            self._lock(turn, fcntl.LOCK_EX)
+            lock_file(turn, fcntl.LOCK_EX, self._folder)
             yield
 
     def _join(self, held: IO[str]) -> None:
         """Share the step with the ranks of this launch."""
         launch = f"{self._rank.of} {self._rank.launch}"
-        if self._lock(held, fcntl.LOCK_EX | fcntl.LOCK_NB):  # nobody is here
+        if lock_file(held, fcntl.LOCK_EX | fcntl.LOCK_NB, self._folder):  # nobody is here
             _rewrite(held, launch)
         elif _read(held).partition("\n")[0] != launch:
             raise self._busy()
-        self._lock(held, fcntl.LOCK_SH)  # waits at most for a rank of this launch that looks whether it was the last
+        lock_file(held, fcntl.LOCK_SH, self._folder)  # waits at most for a rank of this launch that looks whether it was the last
 
     def _take(self, file: IO[str], how: int) -> None:
-        if not self._lock(file, how | fcntl.LOCK_NB):
+        if not lock_file(file, how | fcntl.LOCK_NB, self._folder):
             raise self._busy()
 
     def _busy(self) -> VolumeError:
@@ -178,19 +179,6 @@ class StepHold:
 
     def _open(self, part: str) -> IO[str]:
         return (self._folder / f"{self._step}{part}").open("a+", encoding="utf-8")
-
-    def _lock(self, file: IO[str], how: int) -> bool:
-        """Lock an open file; return whether that went without waiting, if it must."""
-        try:
-            fcntl.flock(file, how)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise VolumeError(
-                f"{self._folder} cannot be locked ({error.strerror}): the volume's file system must support flock. "
-                "Mount it so (NFS without `nolock`, Lustre with `flock`), or move the volume to another disk."
-            ) from error
-        return True
 
 
 def _read(file: IO[str]) -> str:
