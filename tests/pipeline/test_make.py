@@ -71,7 +71,7 @@ def test_every_variable_has_a_default_in_the_makefile() -> None:
         ("demo DATSET=bio", ["DATSET: no such variable. Did you mean 'DATASET'"]),
         ("clean SEDE=3", ["SEDE: no such variable. Did you mean 'SEED'?"]),
         ("rewards QQQ=1", ["QQQ: no such variable. Known: ARGS,"]),
-        ("demo DATASET=sinth", ["DATASET=sinth: no such dataset. Did you mean 'synth'? Choices: bio, medqa, synth. Or give the path of a .toml file."]),
+        ("demo DATASET=sinth", ["DATASET=sinth: no such dataset. Did you mean 'synth'? Choices: bio, medqa, synth, synth-portable. Or give the path of a .toml file."]),
         ("checksums DATASET=none.toml", ["DATASET=none.toml: there is no such file."]),
         ("demo STACK=papr", ["STACK=papr: no such choice. Did you mean 'paper'? Choices: current, paper."]),
         ("checksums ENGINE=dokcer", ["ENGINE=dokcer: no such choice. Did you mean 'docker'? Choices: apptainer, auto, docker, podman, venv."]),

@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[int, str] | None] = {
     "make report": (0, "up to date, nothing to do"),
     "make checksums": (0, "dataset_toy/report/index.html"),
     "make status": (0, "report"),
-    "make doctor": (0, "no GPU"),
+    "make doctor": (0, "Ready for 'toy'"),
     "make crate": (0, "ro-crate-metadata.json"),
     "make provenance FILE=data/dataset_synth/report/index.html": None,
     "make verify": None,
