@@ -30,11 +30,11 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def definition(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy world with a model that learns for four steps."""
+    """The toy world with a model that learns for two steps."""
     text = TOY.read_text()
     smaller = {
         'device = "cpu"': 'device = "portable"', "people = 60": "people = 16",
-        "steps = 120": "steps = 4", "warmup_steps = 10": "warmup_steps = 1", "tokens_per_step = 1000": "tokens_per_step = 300",
+        "steps = 120": "steps = 2", "warmup_steps = 10": "warmup_steps = 1", "tokens_per_step = 1000": "tokens_per_step = 120",
         "epochs = 2": "epochs = 1", "max_new_tokens = 60": "max_new_tokens = 8",
     }  # fmt: skip
     for before, after in smaller.items():
