@@ -120,7 +120,7 @@ def test_the_rewards_of_your_own_data_are_three_steps_away(volume: Path, tmp_pat
     text = text.replace('path = "knowledge.db"', 'path = "knowledge/mine.db"').replace("[world]\npeople = 60\n", "")
     text = re.sub(r"\[pretrain\].*?(?=\n\[responses\])", "", text, flags=re.S).replace("enabled = true", "enabled = false")
     (tmp_path / "mine.toml").write_text(text)
-    make = f"make -f {ROOT}/Makefile --directory {ROOT}"
+    make = f"make -f {shlex.quote(f'{ROOT}/Makefile')} --directory {shlex.quote(str(ROOT))}"
     plan = shell(f"{make} plan DATASET={tmp_path}/mine.toml", tmp_path / "volume")
     assert plan.returncode == 0, plan.stderr
     done = shell(f"{make} rewards DATASET={tmp_path}/mine.toml", tmp_path / "volume")
