@@ -12,14 +12,14 @@ MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
 $(if $(filter oneshell,$(.FEATURES)),,$(error GNU make 3.82 or later is needed; this is $(MAKE_VERSION)))
 $(if $(wildcard volume/src/volume/pipeline.py),,$(error $(CURDIR) is not the checkout; run make there, or with: make -C FOLDER …))
 
-VARIABLES := DATASET SEED SCALE LIMIT DATA ENVS ENGINE STACK PYTHON BASE_IMAGE RUNS REWARD JOBS GPUS WAIT LLM_MODE MAX_COST GOAL FILE BUNDLE WITHOUT ENV ARGS
+VARIABLES := DATASET SEED SCALE LIMIT DATA ENVS ENGINE STACK PYTHON BASE_IMAGE RUNS REWARD JOBS GPUS WAIT LLM_MODE MAX_COST TABLE ROWS SEEDS CHECK CHECKOUT GOAL FILE BUNDLE WITHOUT ENV ARGS
 
 # A site's own values, kept out of git: `?=` leaves the last word to the environment.
 -include local.mk
 FROM_SITE := $(strip $(foreach name,$(VARIABLES),$(if $(filter file,$(origin $(name))),$(name))))
 
 ##@ Variables: make TARGET NAME=value …
-## `synth`, `synth-portable`, `bio`, `medqa`, or the path of your own .toml
+## `synth`, `bio`, `medqa`, or the path of your own .toml or .csv
 DATASET ?= synth
 ## another world, in a folder of its own
 SEED ?=
@@ -55,6 +55,11 @@ LLM_MODE ?=
 MAX_COST ?=
 
 # Of one target each; its own line says what they are.
+TABLE ?=
+ROWS ?=
+SEEDS ?=
+CHECK ?=
+CHECKOUT ?=
 GOAL ?= report
 FILE ?=
 BUNDLE ?=
@@ -81,6 +86,7 @@ VOLUME = $(WORLD) --data-dir $(call q,$(DATA))
 RUNNING = --data-dir $(call q,$(DATA)) $(call flag,--limit,LIMIT) $(call flag,--jobs,JOBS) $(call flag,--gpus,GPUS) $(call flag,--runs,RUNS) \
 	$(call flag,--reward,REWARD) $(call flag,--llm-mode,LLM_MODE) $(call flag,--max-cost,MAX_COST) $(if $(filter no,$(WAIT)),--no-wait)
 OPTIONS = $(WORLD) $(RUNNING)
+PAPER = $(if $(filter file,$(origin DATASET)),,$(call flag,--dataset,DATASET)) $(call flag,--table,TABLE) $(call flag,--rows,ROWS) $(call flag,--seeds,SEEDS)
 
 # NAME=origin=value, and the names on the command line, known or not: volume/src/volume/variables.py refuses what it does not know.
 described = $(foreach name,$(VARIABLES),$1$(call q,$(name)=$(if $(filter $(name),$(FROM_SITE)),local.mk,$(origin $(name)))=$($(name))))
@@ -88,7 +94,7 @@ TYPED = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(
 
 STAGES := data factscore questions answers entities rewards train eval report
 
-.PHONY: help ready demo $(STAGES) plan status doctor provenance crate checksums verify bundle rerun export-calls import-calls \
+.PHONY: help ready demo $(STAGES) paper assets plan status doctor provenance crate checksums verify bundle rerun export-calls import-calls \
 	images envs pin lock test pytest bench clean clean-envs
 
 help:
@@ -101,7 +107,7 @@ help:
 ##@ The method
 demo: ## the whole method on the synthetic world: no GPU, key, weights or Docker needed
 ##@ Stages
-data: ## topics, their model's responses; for `synth` the world and its model first
+data: ## topics, their model's responses; for `synth` the world and its model first (CHECK=1: only looks the topics up)
 factscore: ## the responses' facts, each looked up in the knowledge base
 questions: ## a question for every fact
 answers: ## answers of the model to every question
@@ -111,11 +117,18 @@ train: ## SFT, and a policy for each reward by DPO
 eval: ## responses of every policy on the test topics, and their scores
 report: ## report/index.html
 demo $(STAGES): ready
-	@$(PIPELINE) $@ $(OPTIONS)
+	@$(if $(filter data,$@),$(if $(CHECK),$(HOST_PYTHON) -m volume.check_data $(VOLUME),$(PIPELINE) $@ $(OPTIONS)),$(PIPELINE) $@ $(OPTIONS))
+
+##@ The paper
+paper: ready ## fills the paper's tables (TABLE=2 ROWS=llama2 SEEDS=1) beside what it printed; without TABLE the methods on `synth`
+	@$(HOST_PYTHON) -m volume.paper $(PAPER) $(RUNNING)
+
+assets: ready ## fetches models and knowledge base of DATASET; ARGS=--offline only looks at them (CHECKOUT= of the public code: its prompts)
+	@$(HOST_PYTHON) -m volume.assets --dataset $(call q,$(DATASET)) --data-dir $(call q,$(DATA)) $(call flag,--checkout,CHECKOUT) $(ARGS)
 
 ##@ Looking
-plan: ready ## all variables; what would run and why, its cost, what is missing (GOAL=rewards: up to there)
-	@$(PIPELINE) plan $(call q,$(GOAL)) $(OPTIONS) $(call described,--variable=)
+plan: ready ## all variables; what would run and why, its cost, what is missing (GOAL=rewards: up to there; TABLE=2: the paper's)
+	@$(if $(TABLE),$(HOST_PYTHON) -m volume.paper_plan $(PAPER) --data-dir $(call q,$(DATA)),$(PIPELINE) plan $(call q,$(GOAL)) $(OPTIONS) $(call described,--variable=))
 
 status: ready ## the stages with their counts, what is stale and why
 	@$(HOST_PYTHON) -m volume.status $(VOLUME) $(call flag,--limit,LIMIT)

@@ -62,7 +62,7 @@ def source_hash(settings: Settings, env: str) -> str:
     folder = settings.root / "docker"
     files = [record_of(settings.root), folder / f"{env}.Dockerfile", folder / "install.sh", folder / "uv.txt", settings.lock(env)]
     for package in ("volume", env):
-        files += sorted(path for path in (settings.root / package / "src").rglob("*") if path.suffix in (".py", ".toml") and path.is_file())
+        files += sorted(path for path in (settings.root / package / "src").rglob("*") if path.suffix in (".py", ".toml", ".csv") and path.is_file())
     for path in files:
         total.update(f"{path.relative_to(settings.root)}\0".encode())
         total.update(path.read_bytes())

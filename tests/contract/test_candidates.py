@@ -67,9 +67,9 @@ def test_every_candidate_and_sft_are_sampled_and_scored_on_val_before_the_choice
 def test_what_reads_a_run_s_policy_waits_for_the_choice_and_other_steps_are_as_they_were() -> None:
     plain, chosen = steps_of(with_candidates(0)), steps_of(with_candidates(3))
     changed = {name for name, step in plain.items() if (step.args, step.needs, step.settings) != (chosen[name].args, chosen[name].needs, chosen[name].settings)}
-    tuned = ("factscore", "max_conf", "exp_conf", "samp_conf", "random")
+    tuned = ("factscore", "max_conf", "exp_conf", "samp_conf", "random", "detail", "flip05", "flip10", "flip20", "factscore_dola")
     assert changed == {f"{step}-{run}" for step in ("eval-responses", "closed-book") for run in tuned}
-    assert all(chosen[name].needs == ("world", "pretrain", f"choose-{name.rpartition('-')[2]}") for name in changed)
+    assert all(chosen[name].needs == ("world", "pretrain", f"choose-{name.rpartition('-')[2].removesuffix('_dola')}") for name in changed)
 
 
 def test_evaluating_one_run_brings_its_own_choice_and_no_other() -> None:
@@ -155,7 +155,8 @@ def test_a_choice_that_cannot_be_made_is_a_fault_of_the_definition(number: int, 
 
 def test_a_choice_needs_sft_and_without_a_choice_its_settings_are_nobody_s_fault() -> None:
     definition = with_candidates(2)
-    alone = dataclasses.replace(definition, runs={name: run for name, run in definition.runs.items() if run.kind != "sft"})
+    alone = dataclasses.replace(definition, runs={name: run for name, run in definition.runs.items() if run.kind in ("base", "dpo")})
+    alone = dataclasses.replace(alone, eval=dataclasses.replace(alone.eval, calibrated=()))
     (found,) = find_faults(alone)
     assert "needs a run of kind 'sft'" in found
     assert find_faults(with_candidates(0, select="nowhere")) == find_faults(definition) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -122,12 +123,12 @@ def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypa
     assert missing("synth") == []
     found = " | ".join(missing("bio"))
     for part in (
-        "questions_per_topic_train.json", "models/llama-7b", "models/inst-llama-7b", "models/npm-single", "models/gtr-t5-large",
+        "models/llama-7b", "models/inst-llama-7b", "models/npm-single", "models/gtr-t5-large",
         "enwiki-20230401.db", "OPENAI_API_KEY", "an NVIDIA GPU",
     ):  # fmt: skip
         assert part in found
     assert "llama-2" not in found  # defined, but nothing that runs loads it
-    assert "questions_per_topic_test.json" not in found  # the rewards do not need it
+    assert "questions_per_topic" not in found  # made from the list
 
 
 def test_a_sampler_behind_a_server_needs_no_weights_and_its_step_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,12 +158,25 @@ def test_a_sampler_behind_a_server_needs_no_weights_and_its_step_the_network(tmp
     ],
 )
 def test_a_users_own_questions_file_is_checked_before_anything_starts(tmp_path: Path, text: str, fault: str) -> None:
+    paths = DatasetPaths(tmp_path / "dataset_bio")
+    listed = load_definition("bio")
+    for definition, place, step in (
+        (dataclasses.replace(listed, topics=None), paths.questions("train"), "responses-train"),
+        (listed, paths.given / "questions_per_topic_train.json", "topics"),
+    ):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        found = [item.what for item in missing_requirements(definition, paths, tmp_path, [build_steps(definition, paths, tmp_path)[step]])]
+        assert any(what.startswith(f"questions file {place.relative_to(tmp_path)}") and fault in what for what in found)
+
+
+def test_a_questions_file_that_was_not_made_here_is_never_written_over(tmp_path: Path) -> None:
     definition, paths = load_definition("bio"), DatasetPaths(tmp_path / "dataset_bio")
     paths.root.mkdir()
-    paths.questions("train").write_text(text)
-    step = build_steps(definition, paths, tmp_path)["responses-train"]
-    found = [item.what for item in missing_requirements(definition, paths, tmp_path, [step])]
-    assert any(what.startswith("questions file dataset_bio/questions_per_topic_train.json") and fault in what for what in found)
+    paths.questions("test").write_text('[{"topic": "Ada", "topic_id": 0, "questions": ["Q?"]}]')
+    step = build_steps(definition, paths, tmp_path)["topics"]
+    found = {item.what: item.remedy for item in missing_requirements(definition, paths, tmp_path, [step])}
+    assert "given/questions_per_topic_test.json" in found["another place for dataset_bio/questions_per_topic_test.json, which was not made here"]
 
 
 def test_settings_become_plain_json_values() -> None:

@@ -39,7 +39,8 @@ def produce(ctx: Context) -> list[Path]:
         UsageError: Something to choose by is missing.
         RecordError: The candidates are not as many as the definition says.
     """
-    run, sft = str(ctx.run), supervised_run(ctx.definition)
+    run = str(ctx.run)
+    sft = supervised_run(ctx.definition, run)
     number, settings = count_candidates(ctx.definition, run), ctx.definition.eval
     steps = read_steps(ctx, run, number)
     names = [topic["topic"] for topic in load(ctx.paths.questions(settings.select), Topics)[: ctx.limit]]

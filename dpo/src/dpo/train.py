@@ -15,6 +15,7 @@ from volume.code import code_version
 from volume.context import Context
 from volume.errors import UsageError
 from volume.evidence import model_folder
+from volume.policy_steps import policy_folder, run_model, start_run
 from volume.stage import run_together
 
 
@@ -30,7 +31,8 @@ def produce(context: Context) -> list[Path]:
     rewards = paths.current_rewards("train")
     code = code_version("dpo.train")
     pattern, new_tokens = definition.responses.prompt, definition.responses.max_new_tokens
-    chat = definition.models[definition.responses.model].chat
+    model = run_model(definition, name)
+    chat = definition.models[model].chat
 
     def place(start: Path, part: str) -> Place:
         return Place(
@@ -40,14 +42,14 @@ def produce(context: Context) -> list[Path]:
         )  # fmt: skip
 
     if run.kind == "sft":
-        start = model_folder(definition, paths, context.data_dir, definition.responses.model)
+        start = model_folder(definition, paths, context.data_dir, model)
         return tune_on_responses(place(start, "sft"), definition.sft, rewards)
-    supervised = next((other for other, settings in definition.runs.items() if settings.kind == "sft"), None)
-    if supervised is None or definition.dpo is None:
+    before = start_run(definition, name)
+    if not before or definition.dpo is None:
         raise UsageError(f"dataset '{definition.name}': run '{name}' needs a run of kind 'sft' to start from, and a [dpo] section")
     held_out = paths.current_rewards("dpoval") if "dpoval" in definition.splits else None
     masked = paths.root / definition.dpo.masked_spans if definition.dpo.masked_spans else None
-    return tune_on_preferences(place(paths.export(supervised), "dpo"), definition.dpo, run.reward, rewards, held_out, masked)
+    return tune_on_preferences(place(policy_folder(definition, paths, context.data_dir, before), "dpo"), definition.dpo, run.reward, rewards, held_out, masked)
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def _text(name: str, content: bytes) -> Member:
 
 
 def _definition_file(dataset: str) -> Path:
-    return Path(dataset) if dataset.endswith(".toml") else DATASETS / f"{dataset}.toml"
+    return Path(dataset) if dataset.endswith((".toml", ".csv")) else DATASETS / f"{dataset}.toml"
 
 
 def _stack() -> str:

@@ -42,12 +42,14 @@ def choose_steps(steps: dict[str, Step], definition: Definition, goal: str, runs
 
 
 def choose_runs(definition: Definition, runs: str = "", reward: str = "") -> set[str]:
-    """Return the policies that RUNS and REWARD leave: all of them where neither is given.
+    """Return the policies that RUNS and REWARD leave: all that are not extra where neither is given, RUNS=all: all.
 
     Raises:
         UsageError: A name is unknown, or no policy is left.
     """
-    wanted = set(definition.runs)
+    wanted = {name for name, run in definition.runs.items() if not run.extra}
+    if runs.strip() == "all":
+        wanted, runs = set(definition.runs), ""
     for name in _names(runs):
         if name not in definition.runs:
             raise UsageError(f"RUNS={runs}: no run '{name}' in '{definition.name}'.{offer(name, definition.runs)}")
@@ -59,6 +61,7 @@ def choose_runs(definition: Definition, runs: str = "", reward: str = "") -> set
             raise UsageError(f"REWARD={reward}: no run of '{definition.name}' is trained on '{name}'.{offer(name, trained.values())}")
     if _names(reward):
         named = {run for run, name in trained.items() if name in _names(reward)}
+        wanted |= named if not _names(runs) else set()
         if not wanted & named:
             raise UsageError(f"{_given(runs, reward)}: no run is named by both. Trained on this reward: {', '.join(sorted(named))}. Give one of the two.")
         wanted &= named

@@ -22,8 +22,8 @@ _ORCHESTRATION = {
     for name in (
         "stage", "context", "journal", "step", "steps", "policy_steps", "pipeline", "plan", "progress", "manifest", "settings",
         "training_settings", "datasets", "errors", "code",
-        "requirements", "checksums", "definition_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
-        "machine", "origin", "chain", "chain_text", "provenance", "crate", "crate_graph", "status",
+        "requirements", "checksums", "definition_faults", "policy_faults", "evidence", "llm.limits", "llm.service", "llm.turn", "llm.asking", "llm.client",
+        "topics", "machine", "origin", "chain", "chain_text", "provenance", "crate", "crate_graph", "status",
         "ranks", "peers", "groups", "command", "choosing", "runner", "holding", "variables", "clean",
     )
 }  # fmt: skip

@@ -41,7 +41,7 @@ def stage_command(step: Step, definition: Definition, given: argparse.Namespace,
         torchrun = "dpo.torchrun" if step.module in _TOGETHER else "torch.distributed.run"
         launcher += ["-m", torchrun, *_TORCHRUN, "--rdzv_id", uuid.uuid4().hex, *_REDIRECTS, "--nproc_per_node", str(processes)]
     # What follows "--" is the stage's: newer versions of torchrun would take --run for an abbreviation of their own --run-path.
-    command = [*launcher, "-m", *(["--"] if processes > 1 else []), module or step.module, "--dataset", _dataset_argument(given), "--data-dir", "@data", *step.args]
+    command = [*launcher, "-m", *(["--"] if processes > 1 else []), module or step.module, "--dataset", dataset_argument(given), "--data-dir", "@data", *step.args]
     flags = ["seed", "scale", "limit", *(("llm_mode", "max_cost") if asks_service(step, definition) else ())]
     for flag in flags:
         if getattr(given, flag) is not None:
@@ -69,14 +69,23 @@ def _runs_model(step: Step, definition: Definition) -> bool:
     return dense or (verifier is not None and (verifier.backend == "local" or verifier.npm))
 
 
-def place_definition(given: argparse.Namespace) -> None:
-    """Copy a user's own definition to the volume, where a container can read it."""
-    if given.dataset.endswith(".toml"):
-        target = given.data_dir / "definitions" / Path(given.dataset).name
+def place_definition(given: argparse.Namespace, definition: Definition) -> None:
+    """Copy a user's own definition to the volume, where a container can read it; and its list of topics, where that lies beside it."""
+    if not _is_own(given.dataset):
+        return
+    source = Path(given.dataset)
+    listed = source.with_name(definition.topics.path) if definition.topics and source.suffix == ".toml" else source
+    for path in dict.fromkeys((source, *((listed,) if listed.is_file() else ()))):
+        target = given.data_dir / "definitions" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if Path(given.dataset).resolve() != target.resolve():
-            shutil.copyfile(given.dataset, target)
+        if path.resolve() != target.resolve():
+            shutil.copyfile(path, target)
 
 
-def _dataset_argument(given: argparse.Namespace) -> str:
-    return f"@data/definitions/{Path(given.dataset).name}" if given.dataset.endswith(".toml") else str(given.dataset)
+def dataset_argument(given: argparse.Namespace) -> str:
+    """Return the dataset as a stage's command line names it: a user's own definition as it lies on the volume."""
+    return f"@data/definitions/{Path(given.dataset).name}" if _is_own(given.dataset) else str(given.dataset)
+
+
+def _is_own(dataset: str) -> bool:
+    return dataset.endswith((".toml", ".csv"))

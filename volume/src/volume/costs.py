@@ -133,7 +133,7 @@ def estimate_step(step: Step, definition: Definition, given: argparse.Namespace)
     about = json.loads(described.stdout)
     if not (about["image_id"] or (about["engine"] == "venv" and about["python"])):
         return "not estimated; the stage counts it in its own environment, which `make envs` or `make images` makes"
-    place_definition(given)
+    place_definition(given, definition)
     package, _, stage = step.module.partition(".")
     python, option, module, *arguments = stage_command(step, definition, given, f"{package}.estimate")
     command = [python, option, module, stage, *arguments]

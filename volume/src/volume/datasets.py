@@ -34,22 +34,25 @@ def load_definition(dataset: str, seed: int | None = None, scale: float | None =
     """Read a dataset definition and check it whole.
 
     Args:
-        dataset: A packaged name (`synth`, `bio`, …) or the path of a TOML file, which may say `extends = "bio"` and hold only what differs.
+        dataset: A packaged name (`synth`, `bio`, …), the path of a TOML file, which may say `extends = "bio"` and hold only what differs, or
+            of a CSV file with topics.
         seed: Replaces the definition's seed. Another seed or scale is another dataset: it gets a name, and so a folder, of its own.
         scale: Replaces the scale of a generated world.
 
     Raises:
         UsageError: Unknown name, unreadable file, unknown or missing keys, values of a wrong type (all of them listed).
     """
-    path = Path(dataset) if dataset.endswith(".toml") else DATASETS / f"{dataset}.toml"
+    own = dataset.endswith((".toml", ".csv"))
+    path = Path(dataset) if own else DATASETS / f"{dataset}.toml"
     if not path.is_file():
-        if dataset.endswith(".toml"):
+        if own:
             raise UsageError(f"DATASET={dataset}: there is no such file.")
-        raise UsageError(f"DATASET={dataset}: no such dataset.{suggest(dataset, known_datasets())} Or give the path of a .toml file.")
+        raise UsageError(f"DATASET={dataset}: no such dataset.{suggest(dataset, known_datasets())} Or give the path of a .toml file, or of a .csv with topics.")
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8")
+        raw = _of_topics(path, text) if path.suffix == ".csv" else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        raise UsageError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
     if "extends" in raw:
         raw = _extended(raw, path)
     raw.setdefault("name", path.stem)
@@ -60,6 +63,12 @@ def load_definition(dataset: str, seed: int | None = None, scale: float | None =
     if faults:
         raise UsageError(f"{path.name} has {len(faults)} fault(s):\n  " + "\n  ".join(faults))
     return _varied(definition, seed, scale)
+
+
+def _of_topics(path: Path, text: str) -> dict[str, Any]:
+    """Return the definition that a list of topics stands for: that of `medqa` where it says how topics are written in lower case, else of `bio`."""
+    columns = [name.strip() for name in text.partition("\n")[0].split(",")]
+    return {"extends": "medqa" if "lower_case" in columns else "bio", "name": path.stem, "topics": {"path": path.name}}
 
 
 def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -76,6 +85,8 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     below = tomllib.loads((DATASETS / f"{base}.toml").read_text(encoding="utf-8"))
     if "extends" in below:
         raise UsageError(f"{path.name}: extends = {base!r}, which extends another itself. Extend {below['extends']!r}.")
+    if "path" in raw.get("topics", {}) and "topics" in below:  # another list has other sizes
+        below["topics"] = {"prompt": below["topics"]["prompt"]} if "prompt" in below["topics"] else {}
     return dict(laid(below, {key: value for key, value in raw.items() if key != "extends"}))
 
 
@@ -180,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def add_world_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """Add the arguments that say which dataset is meant; unless ``required``, `synth` is the default."""
-    parser.add_argument("--dataset", default="synth", required=required, help=f"{', '.join(known_datasets())}, or the path of a .toml file")
+    parser.add_argument("--dataset", default="synth", required=required, help=f"{', '.join(known_datasets())}, or the path of a .toml file, or of a .csv with topics")
     parser.add_argument("--seed", type=int, help="another seed: another world, in a folder of its own")
     parser.add_argument("--scale", type=float, help="a larger world and model, in a folder of its own")
 

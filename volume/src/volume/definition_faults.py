@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from volume.errors import suggest
+from volume.policy_faults import decoder_faults, run_faults
 from volume.settings import Definition, SamplingSettings
 from volume.training_settings import OptimSettings
 
@@ -76,10 +77,6 @@ def find_faults(definition: Definition) -> list[str]:
     for name, run in definition.runs.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
             faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
-        if run.kind not in ("base", "sft", "dpo"):
-            faults.append(f"runs.{name}.kind = {run.kind!r}: expected base, sft or dpo")
-        if run.kind == "dpo" and not run.reward:
-            faults.append(f"runs.{name}.reward: missing (a key of the rewards file)")
     for name, judge in definition.judges.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             faults.append(f"judges.{name}: expected letters, digits, '_' and '-' in a judge's name")
@@ -93,7 +90,23 @@ def find_faults(definition: Definition) -> list[str]:
             faults.append(f"{section}.model: missing (the service's name of the model, for backend 'llm')")
     if definition.eval.split not in definition.splits:
         faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
-    return [*faults, *_training_faults(definition), *_choice_faults(definition)]
+    return [*faults, *run_faults(definition), *decoder_faults(definition), *_other_faults(definition), *_training_faults(definition), *_choice_faults(definition)]
+
+
+def _other_faults(definition: Definition) -> list[str]:
+    faults: list[str] = []
+    topics, relevance = definition.topics, definition.relevance
+    if topics and topics.questions > 0 and not topics.model:
+        faults.append(f"topics.model: missing (the service's name of the model that writes {topics.questions} questions a topic)")
+    for split in topics.splits if topics else ():
+        if split not in ("train", "val", "test"):
+            faults.append(f"topics.splits.{split}: expected train, val and test (dpoval has a setting of its own)")
+    if relevance and relevance.backend != "llm":
+        faults.append(f"relevance.backend = {relevance.backend!r}: expected llm")
+    if relevance and not relevance.model:
+        faults.append("relevance.model: missing (the service's name of the model)")
+    faults += [f"rewards.flipped: {share:g}: expected shares above 0, up to 0.5" for share in definition.rewards.flipped if not 0 < share <= 0.5]
+    return faults
 
 
 def _training_faults(definition: Definition) -> list[str]:
@@ -171,6 +184,7 @@ def named_models(definition: Definition) -> dict[str, str]:
             found[f"{section}.model"] = sampling.model
     if definition.retrieval and definition.retrieval.backend == "gtr":
         found["retrieval.model"] = definition.retrieval.model
+    found |= {f"runs.{name}.model": run.model for name, run in definition.runs.items() if run.model}
     verifiers = {"verifier": definition.verifier, **{f"judges.{name}": judge for name, judge in definition.judges.items()}}
     for place, verifier in verifiers.items():
         if verifier and verifier.backend == "local":

@@ -44,6 +44,11 @@ class DatasetPaths:
         return self.root / "world"
 
     @property
+    def given(self) -> Path:
+        """Files of a dataset made elsewhere, which are taken as they are: questions and responses."""
+        return self.root / "given"
+
+    @property
     def manifests(self) -> Path:
         return self.root / "manifests"
 
@@ -74,11 +79,11 @@ class DatasetPaths:
         """Return the file of a run's facts as another verifier judges them."""
         return self.eval(run) / "judges" / judge / f"{encode_topic(topic)}_fs_out.json"
 
-    def atomic_qs(self, topic: str) -> Path:
-        return self.root / "atomic_qs" / f"{encode_topic(topic)}_aqs.json"
+    def atomic_qs(self, topic: str, run: str | None = None) -> Path:
+        return self._of_run(run) / "atomic_qs" / f"{encode_topic(topic)}_aqs.json"
 
-    def samples(self, sampler: str, topic: str) -> Path:
-        return self.root / "atomic_qs_samples" / sampler / f"{encode_topic(topic)}_samples.json"
+    def samples(self, sampler: str, topic: str, run: str | None = None) -> Path:
+        return self._of_run(run) / "atomic_qs_samples" / sampler / f"{encode_topic(topic)}_samples.json"
 
     def ne_samples(self, sampler: str, topic: str) -> Path:
         return self.root / "ne_samples" / sampler / f"{encode_topic(topic)}_ne_samples.json"
@@ -95,6 +100,10 @@ class DatasetPaths:
     def export(self, run: str) -> Path:
         return self.run(run) / "export"
 
+    def probes(self, run: str) -> Path:
+        """Return the folder of the directions in which a run's decoder shifts attention heads."""
+        return self.run(run) / "probes"
+
     def candidate(self, run: str, number: int) -> Path:
         """Return the folder of a policy that training kept along the way; the first has the number 1."""
         return self.run(run) / "candidates" / str(number)
@@ -109,6 +118,14 @@ class DatasetPaths:
 
     def eval(self, run: str) -> Path:
         return self.root / "eval" / run
+
+    def relevance(self, topic: str, run: str) -> Path:
+        """Return the file that says which of the facts of a run's responses have to do with the question."""
+        return self.eval(run) / "relevance" / f"{encode_topic(topic)}_relevance.json"
+
+    def calibration(self, run: str) -> Path:
+        """Return the file that sets a policy's confidence in its own claims against their verdicts."""
+        return self.eval(run) / "calibration.json"
 
     def _of_run(self, run: str | None, part: str = "") -> Path:
         """Return where a policy's responses lie; ``part``: a further evaluation of the run, on another split or of a candidate."""

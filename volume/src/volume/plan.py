@@ -11,8 +11,7 @@ from volume.files import FileHashes
 from volume.manifest import Fingerprint, fingerprint_of, read_manifest, why_stale
 from volume.paths import DatasetPaths
 from volume.settings import Definition
-from volume.step import Step
-from volume.steps import topic_names
+from volume.step import Step, topic_names
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,18 @@ from volume.datasets import find_setting
 from volume.definition_faults import named_models
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
+from volume.policy_steps import run_model
 from volume.records import Topics, find_fault
 from volume.settings import Definition, LlmSettings, Mode
 from volume.step import Step
+from volume.topics import find_list
 
 API_KEY = "OPENAI_API_KEY"
 KEY_FILE = "OPENAI_API_KEY_FILE"
 COMPLETIONS_KEY = "COMPLETIONS_API_KEY"  # of the server under [completions], which is not given the other one
 
-# What a stage loads besides: it trains, or samples from, the model that the responses come from.
-_TRAINED = {"train": ("responses",), "eval": ("responses",), "entities": ("answers",)}
+# What a stage loads besides.
+_SAMPLED = {"entities": ("answers",)}
 
 NEEDS_GPU = 2.0  # GiB of weights from which a model is hopeless on a CPU
 
@@ -80,18 +82,20 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
     """Return what the given steps need and the volume or the machine lacks."""
     missing = _Missing()
     for step in steps:
-        fault = _fault_of_questions(paths.questions(step.split)) if step.split and definition.world is None else None
+        fault = _fault_of_questions(paths.questions(step.split)) if step.split and definition.world is None and definition.topics is None else None
+        if step.id == "topics" and definition.topics:
+            _need_list(missing, definition, paths, data_dir, llm_mode)
         if fault is not None and step.split:
             name = paths.questions(step.split).relative_to(data_dir)
             missing.need(f"questions file {name}{fault}", step.target, 'a list of {"topic", "topic_id", "questions"}; see the README, "Your own data"')
         if definition.pretrain is None:
-            _need_models(missing, definition, data_dir, step.target)
+            _need_models(missing, definition, data_dir, step)
         if definition.world is None and definition.knowledge and "facts" in _USES[step.target]:
             path, redirects, size = definition.knowledge.path, definition.knowledge.redirects, definition.knowledge.gib
             if not (data_dir / path).exists():
                 missing.need(
                     f"knowledge base {path}" + (f" ({size:g} GiB)" if size else ""), step.target,
-                    "FActScore's Wikipedia of 2023-04-01, or any SQLite file documents(title, text)",
+                    f"`make assets DATASET={definition.name}` (FActScore's Wikipedia of 2023-04-01), or any SQLite file documents(title, text)",
                 )  # fmt: skip
             if redirects and not (data_dir / redirects).exists():
                 missing.need(f"redirects {redirects}", step.target, 'a JSON file {"other title": "title"}, or take knowledge.redirects out')
@@ -100,7 +104,7 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
         if step.id.startswith("train-") and definition.dpo and definition.dpo.masked_spans and not (paths.root / definition.dpo.masked_spans).exists():
             name = (paths.root / definition.dpo.masked_spans).relative_to(data_dir)
             missing.need(f"masked spans {name}", step.target, "JSON lines; see docs/training.md, or take dpo.masked_spans out")
-        judges = tuple(f"judges.{name}" for name in definition.judges) if step.target == "eval" else ()
+        judges = (*(f"judges.{name}" for name in definition.judges), "relevance") if step.target == "eval" else ()
         for section in (*_USES[step.target], *judges):
             _need_backend(missing, definition, section, step.target, llm_mode)
     return list(missing.found.values())
@@ -130,28 +134,53 @@ def _need_backend(missing: _Missing, definition: Definition, section: str, targe
     if settings.backend == "openai" and definition.completions is not None:  # it is not given the key
         return
     # A server of one's own seldom wants a key; where it does, it says so at the first call.
+    _need_key(missing, definition, target)
+
+
+def _need_key(missing: _Missing, definition: Definition, target: str) -> None:
     if definition.llm.base_url == LlmSettings.base_url and read_key() is None:
         remedy = f"the key of the service; or {KEY_FILE}, a file that holds it; or llm.base_url of a server of your own; or LLM_MODE=replay"
         missing.need(f"environment variable {API_KEY}", target, remedy)
 
 
-def _need_models(missing: _Missing, definition: Definition, data_dir: Path, target: str) -> None:
-    for name in dict.fromkeys(name for place, name in named_models(definition).items() if _loads(definition, place.partition(".")[0], target)):
+def _need_list(missing: _Missing, definition: Definition, paths: DatasetPaths, data_dir: Path, llm_mode: Mode) -> None:
+    """Ask for the list of topics, for given files without fault, and for the key of the service where it writes the topics' questions."""
+    for split in definition.splits:
+        given = paths.given / paths.questions(split).name
+        fault = _fault_of_questions(given)
+        if fault:
+            missing.need(f"questions file {given.relative_to(data_dir)}{fault}", "data", 'a list of {"topic", "topic_id", "questions"}')
+        if paths.questions(split).exists() and not paths.journal("topics").exists() and not paths.manifest("topics").exists():
+            name = paths.questions(split).relative_to(data_dir)
+            missing.need(f"another place for {name}, which was not made here", "data", f"move it to {given.relative_to(data_dir)}: it is then taken instead of the list")
+    assert definition.topics is not None
+    if not find_list(definition, data_dir).exists():
+        missing.need(f"list of topics {definition.topics.path}", "data", "a CSV file with a column `topic`, beside the definition or there below the volume")
+    if definition.topics.questions and llm_mode != "replay":
+        _need_key(missing, definition, "data")
+
+
+def _need_models(missing: _Missing, definition: Definition, data_dir: Path, step: Step) -> None:
+    target = step.target
+    names = [name for place, name in named_models(definition).items() if _loads(definition, place.partition(".")[0], target)]
+    if target in ("train", "eval") and "--run" in step.args:  # it trains, or samples from, the run's model
+        names.append(run_model(definition, step.args[step.args.index("--run") + 1]))
+    for name in dict.fromkeys(names):
         model = definition.models[name]
         if not (data_dir / model.path / "config.json").exists():
             size = f", {model.gib:g} GiB" if model.gib else ""
             revision = f" at revision {model.revision}" if model.revision else ""
             what = f"model '{name}' in {model.path}" + (f" ({model.source}{revision}{size})" if model.source else "")
-            missing.need(what, target, "put its Hugging Face folder (config, tokenizer, weights) there")
+            missing.need(what, target, f"`make assets DATASET={definition.name}`, or put its Hugging Face folder (config, tokenizer, weights) there")
         if model.gib >= NEEDS_GPU and shutil.which("nvidia-smi") is None:
             missing.need(f"an NVIDIA GPU for models of {model.gib:g} GiB", target, "a host where `nvidia-smi` answers; training needs several times the weights' memory")
 
 
 def _loads(definition: Definition, section: str, target: str) -> bool:
     """Return whether a stage loads the local models that a section names; those of a sampler on a server it does not."""
-    if section in ("responses", "answers") and target != "train" and target != "eval" and getattr(definition, section).backend == "openai":
+    if section in ("responses", "answers") and getattr(definition, section).backend == "openai":
         return False
-    return section in (*_USES[target], *_TRAINED.get(target, ()), *(("judges",) if target == "eval" else ()))
+    return section in (*_USES[target], *_SAMPLED.get(target, ()), *(("judges",) if target == "eval" else ()))
 
 
 def show_requirements(definition: Definition, missing: list[Requirement], file: TextIO | None = None) -> None:

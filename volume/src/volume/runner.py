@@ -58,7 +58,7 @@ class Runner:
         envs = sorted({self.chosen[name].env for name in self.plan.stale})
         if self._engine("prepare", *envs, "--device", self.definition.device) != 0:
             return USAGE
-        place_definition(self.given)
+        place_definition(self.given, self.definition)
         write_json(self.paths.definition, as_json(self.definition))
         shared = f", in {self.given.gpus} processes where a model runs or is trained" if self.given.gpus > 1 else ""
         print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once{shared}.", flush=True)

@@ -56,6 +56,20 @@ class KnowledgeSettings:
 
 
 @dataclass(frozen=True)
+class TopicsSettings:
+    """The list that a dataset's topics and questions come from; without it they are given as files on the volume."""
+
+    path: str  # CSV: one that comes with the project, one beside the definition, or one below <data-dir>
+    prompt: str = ""  # the question about a topic, where the list has none of its own: "Write a short biography of {topic}."
+    splits: dict[str, float] = field(default_factory=dict)  # topics of train, val and test: counts, or shares below 1; {}: the paper's shares
+    dpoval: float = 10  # topics whose pairs training is measured on, and not trained on
+    questions: int = 0  # per topic, written by a service where the list has none
+    model: str = ""  # the service's model that writes them
+    temperature: float = 1.0
+    max_tokens: int = 512  # of a reply
+
+
+@dataclass(frozen=True)
 class LlmSettings:
     """The OpenAI-compatible service that the `llm` and `openai` backends ask: where it is and how hard it may be asked.
 
@@ -133,16 +147,43 @@ class EquivalenceSettings:
 class RewardsSettings:
     max_missing: int = 0  # topics that may lack an input file
     detail_weight: float = 0.3  # of log(1 + supported facts) in factscore_detail_avg
+    flipped: tuple[float, ...] = ()  # shares of the verdicts: a reward factscore_flip05_avg for 0.05, as if the judge erred so often
     module: str = ""  # Python file below <data-dir> with rewards of one's own
 
 
 @dataclass(frozen=True)
+class DecoderSettings:
+    """How a policy's next token is chosen, other than by its own probabilities."""
+
+    kind: str  # dola: the last layer against an earlier one | iti: attention heads shifted towards what true facts have in common
+    layers: str = "high"  # dola: the earlier ones, every second of the lower (low) or of the upper half (high), or numbers: "0,2,4"
+    alpha: float = 0.1  # dola: no token below this share of the most probable one's probability
+    repetition_penalty: float = 1.0  # dola: above 1, tokens that stand there already lose; 1: none
+    heads: int = 48  # iti: heads that are shifted, those whose probes are most often right
+    strength: float = 15.0  # iti: size of the shift, in standard deviations of a head's outputs along it
+
+
+@dataclass(frozen=True)
+class RelevanceSettings:
+    """Whether evaluated facts have to do with the question: one that does not is not counted as correct."""
+
+    backend: str = "llm"
+    model: str = ""  # the service's model
+    temperature: float = 0.0
+    max_tokens: int = 8  # of a reply
+
+
+@dataclass(frozen=True)
 class RunSettings:
-    """One policy: its training rewards and its name in the report."""
+    """One policy: where it comes from, how it decodes, and its name in the report."""
 
     label: str
     reward: str = ""  # key in the rewards file; empty: no preference training
-    kind: str = "dpo"  # base | sft | dpo
+    kind: str = "dpo"  # base | sft | dpo | decode: another run's policy, by a decoder
+    model: str = ""  # a name under [models], what it is or is tuned from; empty: that of its start, else that of [responses]
+    start: str = ""  # the run that it goes on from; empty: the first of kind `sft` of the same model
+    decoder: str = ""  # a name under [decoders]; empty: by the policy's own probabilities
+    extra: bool = False  # only where RUNS or `make paper` asks for it
 
 
 @dataclass(frozen=True)
@@ -155,6 +196,7 @@ class EvalSettings:
     select: str = "val"  # split on which one of [dpo] candidates is chosen
     keep_correct: float = 0.9  # share of SFT's correct facts that a candidate must keep to be chosen
     more_empty: float = 2.0  # percentage points by which its empty responses may exceed SFT's
+    calibrated: tuple[str, ...] = ()  # runs that are asked back about their own greedy responses: whether their confidence still means something
 
 
 @dataclass(frozen=True)
@@ -191,6 +233,7 @@ class Definition:
     device: str = "auto"  # auto: a GPU where there is one | cpu | portable: on the CPU as all x86-64 ones with AVX2 calculate alike, half as fast
     models: dict[str, ModelSettings] = field(default_factory=dict)
     world: WorldSettings | None = None
+    topics: TopicsSettings | None = None
     knowledge: KnowledgeSettings | None = None
     llm: LlmSettings = field(default_factory=LlmSettings)
     completions: LlmSettings | None = None  # the server of the `openai` samplers, where it is another than [llm]; its key is COMPLETIONS_API_KEY
@@ -208,6 +251,8 @@ class Definition:
     sft: OptimSettings | None = None
     dpo: DpoSettings | None = None
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    decoders: dict[str, DecoderSettings] = field(default_factory=dict)
     runs: dict[str, RunSettings] = field(default_factory=dict)
     judges: dict[str, VerifierSettings] = field(default_factory=dict)  # judge the evaluated facts once more; they reward nothing
+    relevance: RelevanceSettings | None = None
     eval: EvalSettings = field(default_factory=EvalSettings)

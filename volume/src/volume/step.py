@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,3 +41,11 @@ class Step:
 def files_of(folder: Path) -> list[Path]:
     """Return the files of a folder, those that are there."""
     return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def topic_names(questions: Path) -> list[str]:
+    """Return the topics of a questions file; none when it is not there or cannot be read (its own step will say so)."""
+    try:
+        return [entry["topic"] for entry in json.loads(questions.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []

@@ -6,23 +6,23 @@ stage itself, which resumes by it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from volume.evidence import evidence_files, grammar_files, model_folder, scoring_settings, span_files
 from volume.paths import DatasetPaths
-from volume.policy_steps import add_choice, add_evaluation, add_training, add_yardstick, count_candidates
+from volume.policy_steps import add_choice, add_evaluation, add_probes, add_training, add_yardstick, count_candidates, supervised_run
 from volume.settings import Definition, SamplingSettings
-from volume.step import Step, files_of
+from volume.step import Step, files_of, topic_names
+from volume.topics import find_list
 
 # Make targets, in the order in which they run.
 STAGES = ("data", "factscore", "questions", "answers", "entities", "rewards", "train", "eval", "report")
 
 # Stages whose bytes depend on how the machine calculates: they run or train a model.
 RUNS_MODEL = (
-    "confscoring.responses", "confscoring.answers", "confscoring.entities", "confscoring.closed_book", "factscoring.factscore", "factscoring.rejudge",
+    "confscoring.responses", "confscoring.answers", "confscoring.entities", "confscoring.closed_book", "confscoring.probes", "factscoring.factscore", "factscoring.rejudge",
     "dpo.pretrain", "dpo.train",
 )  # fmt: skip
 
@@ -44,21 +44,24 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
     made = definition.world is not None
     if made:
         _add_world(add, paths)
+    elif definition.topics:
+        _add_topics(add, definition, paths, data_dir)
     splits: list[str] = [split for split in ("train", "dpoval") if split in definition.splits]
     for split in splits:
         _add_scoring(add, definition, paths, data_dir, split)
     for run in definition.runs:
         add_training(add, definition, paths, data_dir, run, splits)
     choosing = [run for run in definition.runs if count_candidates(definition, run)]
-    if choosing:
-        add_yardstick(add, definition, paths, data_dir)
+    for sft in dict.fromkeys(supervised_run(definition, run) for run in choosing):
+        add_yardstick(add, definition, paths, data_dir, sft)
     for run in choosing:
         add_choice(add, definition, paths, data_dir, run)
     for run in definition.runs:
+        add_probes(add, definition, paths, data_dir, run)
         add_evaluation(add, definition, paths, data_dir, run)
     evaluated = tuple(f"eval-{run}" for run in definition.runs)
     rewards = tuple(f"rewards-{split}" for split in splits)
-    shown = ("runs", "eval", "verifier", "judges", "dpo", "seed", "name", "description")
+    shown = ("runs", "decoders", "eval", "verifier", "judges", "dpo", "seed", "name", "description")
     add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), shown, lambda: [
         *(paths.eval(run) / "summary.json" for run in definition.runs),
         *(path for run in definition.runs for path in sorted(paths.run(run).glob("*/metrics.jsonl"))),
@@ -66,14 +69,6 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
         *(paths.choice(run) for run in choosing),
     ]))
     return steps
-
-
-def topic_names(questions: Path) -> list[str]:
-    """Return the topics of a questions file; none when it is not there or cannot be read (its own step will say so)."""
-    try:
-        return [entry["topic"] for entry in json.loads(questions.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
 
 
 def asks_service(step: Step, definition: Definition) -> bool:
@@ -87,10 +82,14 @@ def asks_service(step: Step, definition: Definition) -> bool:
         sections = (definition.responses,)
     elif step.module == "confscoring.questions":
         sections = (definition.questions,)
-    elif step.module in ("confscoring.answers", "confscoring.entities"):
+    elif step.module in ("confscoring.answers", "confscoring.entities") and "--run" not in step.args:
         sections = (definition.answers,)
-    elif step.module == "confscoring.rewards":
+    elif step.module in ("confscoring.rewards", "confscoring.calibrate"):
         sections = (definition.equivalence,)
+    elif step.module == "confscoring.relevance":
+        sections = (definition.relevance,)
+    elif step.module == "confscoring.topics":
+        return definition.topics is not None and definition.topics.questions > 0
     return any(section is not None and section.backend in ("llm", "openai") for section in sections)
 
 
@@ -100,6 +99,13 @@ def _add_world(add: Callable[[Step], None], paths: DatasetPaths) -> None:
         paths.world / "corpus.jsonl", paths.world / "style.jsonl", paths.world / "model_config.json",
         *files_of(paths.world / "tokenizer"),
     ]))
+
+
+def _add_topics(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path) -> None:
+    add(Step(
+        "topics", "data", "csenv", "confscoring.topics", (), (), ("topics", "splits", "seed"),
+        lambda: [find_list(definition, data_dir), *sorted(paths.given.glob("questions_per_topic_*.json"))],
+    ))
 
 
 def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path, split: str) -> None:
@@ -113,8 +119,9 @@ def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: Dat
         return files_of(model_folder(definition, paths, data_dir, settings.model))
 
     add(Step(
-        f"responses-{split}", "data", "csenv", "confscoring.responses", args, ("world", "pretrain"), ("responses", "models", "seed", "name"),
-        lambda: [questions, *sampled(definition.responses)], split, item_outputs=lambda topic: [paths.responses(topic)],
+        f"responses-{split}", "data", "csenv", "confscoring.responses", args, ("world", "topics", "pretrain"), ("responses", "models", "seed", "name"),
+        lambda: [questions, *sampled(definition.responses)], split, item_inputs=lambda topic: [path for path in (paths.given / "responses" / paths.responses(topic).name,) if path.exists()],
+        item_outputs=lambda topic: [paths.responses(topic)],
     ))
     add(Step(
         f"factscore-{split}", "factscore", "fsenv", "factscoring.factscore", args, ("world", f"responses-{split}"),

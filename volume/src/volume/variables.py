@@ -32,6 +32,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "LLM_MODE": get_args(Mode),
     "WAIT": ("yes", "no"),
     "GOAL": (*STAGES, "demo"),
+    "TABLE": ("2", "3", "4", "5", "6"),
+    "CHECK": ("1",),
 }
 
 _NUMBERS: dict[str, tuple[Callable[[str], float], float | None, str]] = {  # how it is read, the least value, what is expected
@@ -40,6 +42,7 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], float | None, str]] = {  # how
     "LIMIT": (int, 1, "a number of topics, 1 or more"),
     "JOBS": (int, 1, "a number of steps side by side, 1 or more"),
     "GPUS": (int, 1, "a number of processes, 1 or more"),
+    "SEEDS": (int, 1, "a number of seeds, 1 or more"),
     "MAX_COST": (float, 0, "an amount of US dollars"),
 }
 
@@ -51,7 +54,7 @@ KEYS = (API_KEY, COMPLETIONS_KEY)
 ALSO = ("CUDA_VISIBLE_DEVICES", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "WANDB_MODE")
 
 # They concern one target each, none of them a stage.
-_UNSHOWN = ("FILE", "BUNDLE", "WITHOUT", "ENV", "ARGS")
+_UNSHOWN = ("TABLE", "ROWS", "SEEDS", "CHECK", "CHECKOUT", "FILE", "BUNDLE", "WITHOUT", "ENV", "ARGS")
 
 _ORIGINS = {"file": "default", "environment override": "environment", "override": "Makefile"}
 
@@ -106,8 +109,8 @@ def _fault_of(name: str, value: str) -> str:
         return f"expected {_NEEDED[name]}; leave it out for the default." if name in _NEEDED else ""
     if name in CHOICES and value not in CHOICES[name]:
         return f"no such choice.{offer(value, CHOICES[name])}"
-    if name == "DATASET" and not value.endswith(".toml") and value not in known_datasets():
-        return f"no such dataset.{offer(value, known_datasets())} Or give the path of a .toml file."
+    if name == "DATASET" and not value.endswith((".toml", ".csv")) and value not in known_datasets():
+        return f"no such dataset.{offer(value, known_datasets())} Or give the path of a .toml file, or of a .csv with topics."
     if name in _NUMBERS:
         read, least, expected = _NUMBERS[name]
         try:
