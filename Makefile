@@ -107,7 +107,7 @@ help:
 ##@ The method
 demo: ## the whole method on the synthetic world: no GPU, key, weights or Docker needed
 ##@ Stages
-data: ## topics, their model's responses; for `synth` the world and its model first (CHECK=1: only looks the topics up)
+data: ## topics, their model's responses; of `synth` the world and model first (CHECK=1: topics only)
 factscore: ## the responses' facts, each looked up in the knowledge base
 questions: ## a question for every fact
 answers: ## answers of the model to every question
@@ -120,14 +120,14 @@ demo $(STAGES): ready
 	@$(if $(filter data,$@),$(if $(CHECK),$(HOST_PYTHON) -m volume.check_data $(VOLUME),$(PIPELINE) $@ $(OPTIONS)),$(PIPELINE) $@ $(OPTIONS))
 
 ##@ The paper
-paper: ready ## fills the paper's tables (TABLE=2 ROWS=llama2 SEEDS=1) beside what it printed; without TABLE the methods on `synth`
+paper: ready ## the paper's tables beside ours (TABLE=2 ROWS=llama2 SEEDS=1); else all methods on `synth`
 	@$(HOST_PYTHON) -m volume.paper $(PAPER) $(RUNNING)
 
-assets: ready ## fetches models and knowledge base of DATASET; ARGS=--offline only looks at them (CHECKOUT= of the public code: its prompts)
+assets: ready ## models and knowledge base of DATASET (ARGS=--offline only looks; CHECKOUT= public prompts)
 	@$(HOST_PYTHON) -m volume.assets --dataset $(call q,$(DATASET)) --data-dir $(call q,$(DATA)) $(call flag,--checkout,CHECKOUT) $(ARGS)
 
 ##@ Looking
-plan: ready ## all variables; what would run and why, its cost, what is missing (GOAL=rewards: up to there; TABLE=2: the paper's)
+plan: ready ## all variables; what would run and why, its cost, what is missing (GOAL=rewards; TABLE=2)
 	@$(if $(TABLE),$(HOST_PYTHON) -m volume.paper_plan $(PAPER) --data-dir $(call q,$(DATA)),$(PIPELINE) plan $(call q,$(GOAL)) $(OPTIONS) $(call described,--variable=))
 
 status: ready ## the stages with their counts, what is stale and why
