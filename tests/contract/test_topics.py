@@ -12,7 +12,7 @@ import pytest
 from volume.datasets import DATASETS, load_definition
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
-from volume.topics import ListedTopic, deal_splits, find_list, find_named, given_responses, read_topics
+from volume.topics import ListedTopic, deal_splits, find_list, find_named, given_responses, read_topics, topic_files
 
 FEW_SHOT = (
     "Marie Curie", "Pierre Curie", "Neil Armstrong", "Wolfgang Amadeus Mozart", "Hillary Clinton", "LeBron James", "Yo-Yo Ma", "Mary Wollstonecraft",
@@ -161,7 +161,7 @@ def test_sizes_that_the_list_cannot_fill_are_refused_with_both_numbers() -> None
         ({"train": 1.5}, 0, "topics.splits.train = 1.5"),
         ({"train": -1}, 0, "topics.splits.train = -1"),
         ({"train": 10, "tests": 5}, 0, "Did you mean 'test'?"),
-        ({"train": 0.9, "val": 0.01, "test": 0.09}, 0, "val's share of 0.01 is none"),
+        ({"train": 18, "val": 0.01, "test": 2}, 0, "the list has 20 topics (train 18, val 0, test 2), too few for val"),
     ):
         with pytest.raises(UsageError) as caught:
             deal_splits(rows, shares, dpoval)
@@ -171,6 +171,10 @@ def test_sizes_that_the_list_cannot_fill_are_refused_with_both_numbers() -> None
 def test_a_small_list_without_sizes_needs_none() -> None:
     sizes = {split: len(found) for split, found in deal_splits(listed(*(f"T{number}" for number in range(12))), {}, 10).items()}
     assert sizes == {"train": 7, "dpoval": 2, "val": 2, "test": 3}
+    for number, expected in ((6, (3, 1, 1, 2)), (3, (1, 1, 1, 1))):
+        assert tuple(len(found) for found in deal_splits(listed(*"ABCDEF"[:number]), {}, 10).values()) == expected
+    with pytest.raises(UsageError, match="too few for"):
+        deal_splits(listed("A", "B"), {}, 10)
 
 
 def test_a_column_split_decides_where_there_is_one(tmp_path: Path) -> None:
@@ -222,7 +226,7 @@ def test_all_faults_of_a_list_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_list_is_found_in_the_volume_or_in_the_project(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text('extends = "bio"\n[topics]\npath = "lists/own.csv"\n')
+    (tmp_path / "mine.toml").write_text('extends = "bio"\nname = "mine"\n[topics]\npath = "lists/own.csv"\n')
     definition = load_definition(str(tmp_path / "mine.toml"))
     with pytest.raises(UsageError, match="there is no such list"):
         find_list(definition, tmp_path)
@@ -231,7 +235,9 @@ def test_a_list_is_found_in_the_volume_or_in_the_project(tmp_path: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("topic\nA\n")
         assert find_list(definition, tmp_path) == path
-    assert find_list(load_definition("bio"), tmp_path) == DATASETS / "bio.csv"
+        assert topic_files(definition, DatasetPaths(tmp_path / "dataset_mine"), tmp_path) == [path]
+    bio = load_definition("bio")
+    assert find_list(bio, tmp_path) == DATASETS / "bio.csv" and topic_files(bio, DatasetPaths(tmp_path / "dataset_bio"), tmp_path) == []
 
 
 def test_a_list_of_ones_own_does_not_stand_in_for_a_packaged_one_in_silence(tmp_path: Path) -> None:
@@ -243,7 +249,7 @@ def test_a_list_of_ones_own_does_not_stand_in_for_a_packaged_one_in_silence(tmp_
 
 
 def test_names_are_found_as_words_of_their_own_and_without_their_bracket() -> None:
-    assert find_named(["Ada Venn (painter)", "Ada", "Prince (musician)", "Holt"], "ADA VENN was a prince of Holtby.") == ["Ada Venn (painter)", "Ada"]
+    assert find_named(["Ada Venn (painter)", "Ada", "Prince (musician)", "Holt", "olt", "by"], "ADA VENN was a prince of Holtby.") == ["Ada Venn (painter)", "Ada"]
 
 
 def test_given_responses_are_found_by_our_file_name_and_by_the_plain_title(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from confscoring.sampler import Sampler
 from confscoring.sampling import Prompt, Sample
 from volume.costs import tell_estimate
 from volume.errors import RecordError, UsageError
-from volume.settings import EvalSettings, RunSettings, SamplingSettings
+from volume.settings import EvalSettings, ModelSettings, RunSettings, SamplingSettings
 
 PREFIX = "Who is Bo? Bo is Bo.\n"
 
@@ -93,13 +93,19 @@ def test_samples_are_those_of_the_rendered_text(tmp_path: Path) -> None:
 def test_the_few_shot_prefix_is_for_models_that_are_not_tuned() -> None:
     definition = SimpleNamespace(
         responses=settings(temperature=0.7), eval=EvalSettings(n=2),
-        runs={name: RunSettings(name, "", name) for name in ("base", "sft", "dpo")},
+        models={"m": ModelSettings("m"), "other": ModelSettings("other"), "chatty": ModelSettings("chatty", chat=True)},
+        runs={
+            **{name: RunSettings(name, "", name) for name in ("base", "sft", "dpo")}, "base2": RunSettings("", kind="base", model="other"),
+            "chat": RunSettings("", kind="base", model="chatty"), "dola": RunSettings("", kind="decode", start="base", decoder="d"),
+            "tuned_dola": RunSettings("", kind="decode", start="dpo", decoder="d"),
+        },
     )  # fmt: skip
     prefixes = {
         run: {how.prefix for _, how in decodings(SimpleNamespace(definition=definition, run=run, split="test"))}  # type: ignore[arg-type]
-        for run in (None, "base", "sft", "dpo")
+        for run in (None, *definition.runs)
     }
-    assert prefixes == {None: {PREFIX}, "base": {PREFIX}, "sft": {""}, "dpo": {""}}
+    few_shot = {run for run, found in prefixes.items() if found == {PREFIX}}
+    assert few_shot == {None, "base", "base2", "dola"} and {run for run, found in prefixes.items() if found == {""}} == {"sft", "dpo", "chat", "tuned_dola"}
 
 
 def test_of_two_samplers_each_goes_by_its_own_model_and_a_server_gets_the_rendered_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,11 @@
     python -m confscoring.responses --dataset synth --data-dir data --split val --run factscore --candidate 2
 
 A prompt is the question in the form of responses.prompt; a chat model's is that text as a user's message (confscoring.chat). The
-few-shot prefix goes before it where an untuned model is sampled. Policies are trained on the prompt without it, and so they are
-sampled without it too.
+few-shot prefix goes before it where an untuned base model is sampled. Policies are trained on the prompt without it, and so they
+are sampled without it too; so are chat models that are evaluated beside it.
+
+A text is cut at responses.stop; where that is set, what the model wrote is kept beside it, as `raw`. A file given/responses/
+{topic}_generations.json is taken in place of sampling for training.
 
 Reads: the questions of the split; the model of [responses], or the run's policy, or one of the candidates for it.
 Writes: responses/{topic}_generations.json, or eval/{run}/responses/… with one greedy response after the sampled ones; by which
@@ -18,13 +21,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from confscoring.given import take_given
 from confscoring.samplers import note_calls, open_sampler
 from confscoring.sampling import Prompt, Sample, margins_of
 from volume.context import Context
 from volume.errors import ItemError, UsageError
+from volume.policy_steps import is_tuned, run_model
 from volume.records import Topic
 from volume.settings import SamplingSettings
 from volume.stage import run_topics
+from volume.topics import given_responses
 
 
 def decodings(ctx: Context) -> list[tuple[str, SamplingSettings]]:
@@ -33,7 +39,8 @@ def decodings(ctx: Context) -> list[tuple[str, SamplingSettings]]:
     assert settings is not None
     if not ctx.run:
         return [("sample", settings)]
-    if ctx.definition.runs[ctx.run].kind != "base":
+    model = run_model(ctx.definition, ctx.run)
+    if is_tuned(ctx.definition, ctx.run) or (model != settings.model and ctx.definition.models[model].chat):
         settings = dataclasses.replace(settings, prefix="")
     evaluation = ctx.definition.eval
     ways = [("sample", dataclasses.replace(settings, n=evaluation.n, temperature=evaluation.temperature))]
@@ -51,15 +58,23 @@ def prepare(ctx: Context) -> Any:
     settings = ctx.definition.responses
     if settings is None:
         raise UsageError(f"dataset '{ctx.definition.name}' lacks [responses]; bio.toml shows the section.")
-    sampler = open_sampler(ctx, settings, ctx.run)
+    # Where all responses are given, neither the model nor its service need be there.
+    given_all = not ctx.run and all(given_responses(ctx.paths, topic["topic"]) for topic in ctx.topics)
+    sampler = None if given_all else open_sampler(ctx, settings, ctx.run)
     ways = decodings(ctx)
     # Every policy is evaluated with the same draws, so that paired differences are not blurred by other ones.
     stream = "eval" if ctx.run else "responses"
 
     def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
+        given = [] if ctx.run else [topic for topic in topics if given_responses(ctx.paths, topic["topic"])]
+        left = [topic for topic in topics if topic not in given]
+        return (draw(left) if left else {}) | take_all(ctx, given, settings.n)
+
+    def draw(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
+        assert sampler is not None
+        results: dict[str, list[Any] | ItemError] = {}
         asked = list(dict.fromkeys((topic["topic"], question) for topic in topics for question in topic["questions"]))
         drawn: dict[tuple[str, str], list[tuple[str, Sample]]] = {key: [] for key in asked}
-        results: dict[str, list[Any] | ItemError] = {}
         for decoding, how in ways:
             prompts = [Prompt(f"{stream}/{topic}/{question}", how.prompt.format(question=question, topic=topic)) for topic, question in asked]
             for key, samples in zip(asked, sampler.sample(prompts, how), strict=True):
@@ -83,14 +98,30 @@ def prepare(ctx: Context) -> Any:
     return work
 
 
+def take_all(ctx: Context, topics: list[Topic], n: int) -> dict[str, list[Any] | ItemError]:
+    """Return the outputs of topics whose responses are given."""
+    results: dict[str, list[Any] | ItemError] = {}
+    for topic in topics:
+        taken = take_given(ctx.paths, topic, n)
+        if taken is not None:
+            results[topic["topic"]] = taken if isinstance(taken, ItemError) else [taken]
+        if isinstance(taken, dict):
+            texts = [text for row in taken.values() for text in row["responses"]]
+            for name, number in (("responses", len(texts)), ("given", len(texts)), ("empty", sum(not text for text in texts))):
+                ctx.count(name, number, topic=topic["topic"])
+    return results
+
+
 def collect(row: list[tuple[str, Sample]]) -> dict[str, Any]:
     """Return what is kept of the responses to a question, each with its decoding."""
     margins = margins_of(sample for _, sample in row)
+    raw = [sample.raw for _, sample in row if sample.raw is not None]
     return {
         "responses": [sample.text for _, sample in row],
         "decoding": [decoding for decoding, _ in row],
         "tokens": [sample.tokens for _, sample in row],
         **({"margins": margins} if margins is not None else {}),
+        **({"raw": raw} if raw else {}),
     }
 
 

@@ -33,11 +33,13 @@ class Sample:
         text: Cut before the stop string, and stripped.
         tokens: Its length in tokens; the token of the end is not counted.
         margin: Its smallest margin |u - CDF|, the numerical error that could have changed it; None where a server sampled it.
+        raw: The text as the model wrote it, stop string and all; None where the settings have no stop string.
     """
 
     text: str
     tokens: int
     margin: float | None
+    raw: str | None = None
 
 
 class TextSampler(Protocol):

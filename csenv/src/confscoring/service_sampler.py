@@ -110,5 +110,5 @@ def _collect(replies: Sequence[Reply | CallFailed], settings: SamplingSettings) 
         text = reply.text
         for stop in settings.stop:  # some servers leave the stop string in
             text = text.split(stop, 1)[0]
-        samples.append(Sample(text.strip(), reply.completion_tokens, None))
+        samples.append(Sample(text.strip(), reply.completion_tokens, None, reply.text if settings.stop else None))
     return samples

@@ -33,6 +33,10 @@ class Stops:
             text = text.split(string, 1)[0]
         return text.strip()
 
+    def raw(self, tokens: Sequence[int], stop: tuple[str, ...]) -> str | None:
+        """Return the text uncut, None where there is no stop string: then nothing is cut."""
+        return self._decode(tokens) if stop else None
+
     def _decode(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import uuid
 from pathlib import Path
 
@@ -77,9 +76,8 @@ def place_definition(given: argparse.Namespace, definition: Definition) -> None:
     listed = source.with_name(definition.topics.path) if definition.topics and source.suffix == ".toml" else source
     for path in dict.fromkeys((source, *((listed,) if listed.is_file() else ()))):
         target = given.data_dir / "definitions" / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.resolve() != target.resolve():
-            shutil.copyfile(path, target)
+        if path.resolve() != target.resolve() and not (target.exists() and target.read_bytes() == path.read_bytes()):
+            write_bytes(target, path.read_bytes())
 
 
 def dataset_argument(given: argparse.Namespace) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from volume.command import place_definition, stage_command
+from volume.command import stage_command
 from volume.context import Context, open_context
 from volume.errors import COMPLETE, UsageError, suggest, tell_errors
 from volume.files import FileHashes
@@ -133,7 +133,6 @@ def estimate_step(step: Step, definition: Definition, given: argparse.Namespace)
     about = json.loads(described.stdout)
     if not (about["image_id"] or (about["engine"] == "venv" and about["python"])):
         return "not estimated; the stage counts it in its own environment, which `make envs` or `make images` makes"
-    place_definition(given, definition)
     package, _, stage = step.module.partition(".")
     python, option, module, *arguments = stage_command(step, definition, given, f"{package}.estimate")
     command = [python, option, module, stage, *arguments]

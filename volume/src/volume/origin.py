@@ -16,7 +16,8 @@ from volume.steps import asks_service
 _ASKS_FOR = {
     "factscoring.factscore": ("facts", "verifier"), "factscoring.rejudge": ("judges.",), "confscoring.responses": ("responses",),
     "confscoring.questions": ("questions",), "confscoring.answers": ("answers",), "confscoring.entities": ("answers",),
-    "confscoring.rewards": ("equivalence",),
+    "confscoring.rewards": ("equivalence",), "confscoring.calibrate": ("equivalence",), "confscoring.relevance": ("relevance",),
+    "confscoring.topics": ("topics",),
 }  # fmt: skip
 
 
@@ -50,10 +51,13 @@ def services_asked(step: Step, settings: Mapping[str, Any], definition: Definiti
         return {}
     found = {}
     for section, values in settings.items():
-        if not section.startswith(_ASKS_FOR[step.module]) or values["backend"] not in ("llm", "openai"):
+        if not section.startswith(_ASKS_FOR[step.module]):
+            continue
+        backend = values.get("backend", "llm")  # [topics] has no other
+        if backend not in ("llm", "openai"):
             continue
         known = definition.models.get(values["model"])
-        service = (definition.completions or definition.llm) if values["backend"] == "openai" else definition.llm
+        service = (definition.completions or definition.llm) if backend == "openai" else definition.llm
         found[section] = {"model": values.get("served") or (known.source if known else "") or values["model"], "service": service.base_url}
     return found
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from volume.choosing import choose_steps
+from volume.command import place_definition
 from volume.costs import show_costs
 from volume.crate import write_crate
 from volume.datasets import add_call_arguments, add_world_arguments, load_definition
@@ -74,6 +75,7 @@ def _main(given: argparse.Namespace) -> int:
             raise UsageError(f"{name}={number}: expected the number of {what}, 1 or more.")
     data_dir = given.data_dir.resolve()
     definition = load_definition(given.dataset, given.seed, given.scale)
+    place_definition(given, definition)
     paths = DatasetPaths(data_dir / f"dataset_{definition.name}")
     steps = build_steps(definition, paths, data_dir)
     goal = given.of if given.goal == "plan" else given.goal

@@ -27,7 +27,7 @@ class Topic(TypedDict):
 
 
 class Generation(TypedDict):
-    """The responses to one question; ``decoding``, ``tokens`` and ``margins`` run parallel to ``responses``.
+    """The responses to one question; ``decoding``, ``tokens``, ``margins`` and ``raw`` (the texts before they were cut) run parallel to ``responses``.
 
     A margin is the numerical error that could have changed a sample, the smallest |u - CDF| of its draws.
     """
@@ -36,6 +36,7 @@ class Generation(TypedDict):
     decoding: NotRequired[list[str]]
     tokens: NotRequired[list[int]]
     margins: NotRequired[list[float]]
+    raw: NotRequired[list[str]]
 
 
 class Decision(TypedDict):

@@ -154,8 +154,10 @@ def _need_list(missing: _Missing, definition: Definition, paths: DatasetPaths, d
             name = paths.questions(split).relative_to(data_dir)
             missing.need(f"another place for {name}, which was not made here", "data", f"move it to {given.relative_to(data_dir)}: it is then taken instead of the list")
     assert definition.topics is not None
-    if not find_list(definition, data_dir).exists():
-        missing.need(f"list of topics {definition.topics.path}", "data", "a CSV file with a column `topic`, beside the definition or there below the volume")
+    try:
+        find_list(definition, data_dir)
+    except UsageError as error:
+        missing.need(f"list of topics {definition.topics.path}", "data", str(error))
     if definition.topics.questions and llm_mode != "replay":
         _need_key(missing, definition, "data")
 

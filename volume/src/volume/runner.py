@@ -12,7 +12,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from volume.command import count_processes, place_definition, stage_command
+from volume.command import count_processes, stage_command
 from volume.datasets import as_json
 from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE
 from volume.files import write_json
@@ -58,7 +58,6 @@ class Runner:
         envs = sorted({self.chosen[name].env for name in self.plan.stale})
         if self._engine("prepare", *envs, "--device", self.definition.device) != 0:
             return USAGE
-        place_definition(self.given, self.definition)
         write_json(self.paths.definition, as_json(self.definition))
         shared = f", in {self.given.gpus} processes where a model runs or is trained" if self.given.gpus > 1 else ""
         print(f"{len(self.plan.stale)} of {len(self.chosen)} steps to run, {self.jobs} at once{shared}.", flush=True)

@@ -15,7 +15,7 @@ from volume.paths import DatasetPaths
 from volume.policy_steps import add_choice, add_evaluation, add_probes, add_training, add_yardstick, count_candidates, supervised_run
 from volume.settings import Definition, SamplingSettings
 from volume.step import Step, files_of, topic_names
-from volume.topics import find_list
+from volume.topics import given_responses, topic_files
 
 # Make targets, in the order in which they run.
 STAGES = ("data", "factscore", "questions", "answers", "entities", "rewards", "train", "eval", "report")
@@ -104,7 +104,7 @@ def _add_world(add: Callable[[Step], None], paths: DatasetPaths) -> None:
 def _add_topics(add: Callable[[Step], None], definition: Definition, paths: DatasetPaths, data_dir: Path) -> None:
     add(Step(
         "topics", "data", "csenv", "confscoring.topics", (), (), ("topics", "splits", "seed"),
-        lambda: [find_list(definition, data_dir), *sorted(paths.given.glob("questions_per_topic_*.json"))],
+        lambda: topic_files(definition, paths, data_dir),
     ))
 
 
@@ -120,7 +120,7 @@ def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: Dat
 
     add(Step(
         f"responses-{split}", "data", "csenv", "confscoring.responses", args, ("world", "topics", "pretrain"), ("responses", "models", "seed", "name"),
-        lambda: [questions, *sampled(definition.responses)], split, item_inputs=lambda topic: [path for path in (paths.given / "responses" / paths.responses(topic).name,) if path.exists()],
+        lambda: [questions, *sampled(definition.responses)], split, item_inputs=lambda topic: given_responses(paths, topic),
         item_outputs=lambda topic: [paths.responses(topic)],
     ))
     add(Step(

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from volume.datasets import DATASETS
@@ -61,8 +62,7 @@ def find_list(definition: Definition, data_dir: Path) -> Path:
     if definition.topics is None:
         raise UsageError(f"dataset '{definition.name}' lacks [topics]; bio.toml shows the section.")
     name = definition.topics.path
-    own = (data_dir / f"dataset_{definition.name}" / name, data_dir / "definitions" / Path(name).name, data_dir / name)
-    found, packaged = next((path for path in own if path.is_file()), None), DATASETS / name
+    found, packaged = _on_volume(definition, data_dir), DATASETS / name
     if found and packaged.is_file() and found.read_bytes() != packaged.read_bytes():
         raise UsageError(f"topics.path = '{name}' is the name of a list of this project and of yours, {found}. Give yours another name.")
     if found or packaged.is_file():
@@ -72,6 +72,19 @@ def find_list(definition: Definition, data_dir: Path) -> Path:
         f"topics.path = '{name}': there is no such list beside the definition or in {data_dir}, and none comes with the project."
         f"{suggest(name, known)} Put a CSV file with a column `topic` there."
     )
+
+
+def topic_files(definition: Definition, paths: DatasetPaths, data_dir: Path) -> list[Path]:
+    """Return the files on the volume that the topics come from: the list, if it is one's own, and what is given in its place."""
+    found = _on_volume(definition, data_dir)
+    return [*([found] if found else []), *sorted(paths.given.glob("questions_per_topic_*.json"))]
+
+
+def _on_volume(definition: Definition, data_dir: Path) -> Path | None:
+    assert definition.topics is not None
+    name = definition.topics.path
+    places = (data_dir / f"dataset_{definition.name}" / name, data_dir / "definitions" / Path(name).name, data_dir / name)
+    return next((path for path in places if path.is_file()), None)
 
 
 def read_topics(path: Path) -> list[ListedTopic]:
@@ -198,14 +211,20 @@ def _deal(order: Sequence[ListedTopic], shares: Mapping[str, float]) -> dict[str
         share = shares.get(split, 0)
         end += share if share >= 1 else share * len(order)
         ends.append(int(end + 0.5))
-    if ends[-1] > len(order):
-        sizes = ", ".join(f"{split} {stop - start}" for split, start, stop in zip(DEALT, ends, ends[1:], strict=False))
-        raise UsageError(f"topics.splits want {ends[-1]} topics ({sizes}), and the list has {len(order)}. Give smaller numbers, or shares below 1.")
-    dealt = {split: list(order[start:stop]) for split, start, stop in zip(DEALT, ends, ends[1:], strict=False)}
-    empty = [split for split in DEALT if shares.get(split, 0) and not dealt[split]]
+    sizes = {split: stop - start for split, start, stop in zip(DEALT, ends, ends[1:], strict=False)}
+    shared = [split for split in DEALT if 0 < shares.get(split, 0) < 1]
+    for split in shared:  # of a short list, each has one at least
+        largest = max(shared, key=lambda other: sizes[other])
+        if sizes[split] == 0 and sizes[largest] > 1:
+            sizes[split], sizes[largest] = 1, sizes[largest] - 1
+    total, told = sum(sizes.values()), ", ".join(f"{split} {size}" for split, size in sizes.items())
+    if total > len(order):
+        raise UsageError(f"topics.splits want {total} topics ({told}), and the list has {len(order)}. Give smaller numbers, or shares below 1.")
+    empty = next((split for split in shared if sizes[split] == 0), None)
     if empty:
-        raise UsageError(f"the list has {len(order)} topics, of which {empty[0]}'s share of {shares[empty[0]]:g} is none. Give numbers of topics under [topics.splits].")
-    return dealt
+        raise UsageError(f"the list has {len(order)} topics ({told}), too few for {empty}. Add some, or give numbers under [topics.splits].")
+    rest = iter(order)
+    return {split: list(islice(rest, size)) for split, size in sizes.items()}
 
 
 def _take_dpoval(order: Sequence[ListedTopic], dealt: Mapping[str, list[ListedTopic]], number: int, strict: bool) -> dict[str, list[ListedTopic]]:
@@ -226,12 +245,12 @@ def _take_dpoval(order: Sequence[ListedTopic], dealt: Mapping[str, list[ListedTo
 
 def given_questions(paths: DatasetPaths, split: str) -> Path:
     """Return where a questions file of the authors' shape is put, to be taken in place of the list."""
-    return paths.root / "given" / paths.questions(split).name
+    return paths.given / paths.questions(split).name
 
 
 def given_responses(paths: DatasetPaths, topic: str) -> list[Path]:
     """Return the file of a topic's responses that is taken in place of sampling, none where there is none; named as here, or by the plain title."""
-    folder, name = paths.root / "given" / "responses", paths.responses(topic).name
+    folder, name = paths.given / "responses", paths.responses(topic).name
     plain = f"{topic}_generations.json"
     names = [name] if "/" in plain or "\0" in plain else [name, plain]
     return [folder / name for name in dict.fromkeys(names) if (folder / name).is_file()][:1]
