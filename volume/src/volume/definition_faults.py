@@ -74,7 +74,7 @@ def find_faults(definition: Definition) -> list[str]:
     for name, model in definition.models.items():
         if model.device_map not in ("", "auto", "balanced", "sequential"):
             faults.append(f"models.{name}.device_map = {model.device_map!r}: unknown.{suggest(model.device_map, ('auto', 'balanced', 'sequential'))}")
-    for name, run in definition.runs.items():
+    for name in definition.runs:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
             faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
     for name, judge in definition.judges.items():

@@ -22,8 +22,8 @@ STAGES = ("data", "factscore", "questions", "answers", "entities", "rewards", "t
 
 # Stages whose bytes depend on how the machine calculates: they run or train a model.
 RUNS_MODEL = (
-    "confscoring.responses", "confscoring.answers", "confscoring.entities", "confscoring.closed_book", "confscoring.probes", "factscoring.factscore", "factscoring.rejudge",
-    "dpo.pretrain", "dpo.train",
+    "confscoring.responses", "confscoring.answers", "confscoring.entities", "confscoring.closed_book", "confscoring.probes",
+    "factscoring.factscore", "factscoring.rejudge", "dpo.pretrain", "dpo.train",
 )  # fmt: skip
 
 
