@@ -121,14 +121,14 @@ demo $(STAGES): ready
 
 ##@ The paper
 paper: ready ## the paper's tables beside ours (TABLE=2 ROWS=llama2 SEEDS=1); else all methods on `synth`
-	@$(HOST_PYTHON) -m volume.paper $(PAPER) $(RUNNING)
+	@$(HOST_PYTHON) -m volume.paper $(PAPER) $(RUNNING) $(ARGS)
 
 assets: ready ## models and knowledge base of DATASET (ARGS=--offline only looks; CHECKOUT= public prompts)
 	@$(HOST_PYTHON) -m volume.assets --dataset $(call q,$(DATASET)) --data-dir $(call q,$(DATA)) $(call flag,--checkout,CHECKOUT) $(ARGS)
 
 ##@ Looking
 plan: ready ## all variables; what would run and why, its cost, what is missing (GOAL=rewards; TABLE=2)
-	@$(if $(TABLE),$(HOST_PYTHON) -m volume.paper_plan $(PAPER) --data-dir $(call q,$(DATA)),$(PIPELINE) plan $(call q,$(GOAL)) $(OPTIONS) $(call described,--variable=))
+	@$(if $(TABLE),$(HOST_PYTHON) -m volume.paper_plan $(PAPER) --data-dir $(call q,$(DATA)) $(call flag,--limit,LIMIT) $(ARGS),$(PIPELINE) plan $(call q,$(GOAL)) $(OPTIONS) $(call described,--variable=))
 
 status: ready ## the stages with their counts, what is stale and why
 	@$(HOST_PYTHON) -m volume.status $(VOLUME) $(call flag,--limit,LIMIT)

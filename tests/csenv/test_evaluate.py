@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from fake_volume import make_volume
 
-from confscoring.evaluate import summarise
 from confscoring.judge import VagueReader, World, confuse, rates
 from confscoring.marking import mark_response
 from confscoring.measures import count_attributes, count_topic
+from confscoring.summary import Opinions, summarise
 from confscoring.synthetic.grammar import ATTRIBUTES, build_grammar, state
 from volume.settings import EvalSettings
 
@@ -77,12 +77,12 @@ def test_a_claim_is_true_when_the_world_holds_that_value_whatever_its_case() -> 
 def test_counts_of_three_responses_by_truth_and_by_verifier() -> None:
     counts = count_topic(WORLD, "Ada Rook", [FIRST, SECOND, EMPTY], [25, 15, 0])
     assert counts == {
-        "responses": 3, "facts": 6, "claims": 4, "sentences": 8, "vague": 2, "unparsed": 1, "off_topic": 1, "repeats": 0,
+        "people": 1, "responses": 3, "facts": 6, "claims": 4, "sentences": 8, "vague": 2, "unparsed": 1, "off_topic": 1, "repeats": 0,
         "words": 32, "tokens": 40, "empty": 1, "rated": 2,
         # by truth: botany and Ironleaf of 5, nothing of 1; unparsed and off-topic text counts as incorrect
-        "truth_correct": 2, "truth_incorrect": 4, "truth_ratios": 400_000_000,
+        "truth_correct": 2, "truth_incorrect": 4, "truth_ratios": 400_000_000, "truth_distinct": 2,
         # by the verifier: botany of 5, law of 1
-        "verifier_correct": 2, "verifier_incorrect": 4, "verifier_ratios": 1_200_000_000,
+        "verifier_correct": 2, "verifier_incorrect": 4, "verifier_ratios": 1_200_000_000, "verifier_distinct": 2,
     }  # fmt: skip
 
 
@@ -129,11 +129,43 @@ def test_a_marked_response_says_what_each_sentence_is_and_what_would_have_been_t
     assert marked == {
         "topic": "Ada Rook", "tier": "bottom",
         "pieces": [
-            {"text": "Her field is law.", "status": "incorrect", "truth": "botany"},
+            {"text": "Her field is law.", "status": "incorrect", "fact": 0},
             {"text": "Her prize is unrecorded.", "status": "vague"},
             {"text": "Her prize is unrecorded.", "status": "vague"},
         ],
+        "facts": [{"atom": "Her field is law.", "status": "incorrect", "verdict": "supported", "truth": "botany"}],
     }  # fmt: skip
+
+
+def test_a_fact_beside_the_question_is_neither_correct_nor_incorrect_and_stays_among_all_facts() -> None:
+    counts = count_topic(None, "Ada Rook", [FIRST, SECOND], None, [[False, None, True, None, None], [None]])
+    assert (counts["facts"], counts["verifier_correct"], counts["verifier_incorrect"], counts["irrelevant"]) == (6, 1, 4, 1)
+    assert counts["verifier_ratios"] == 1_000_000_000 and counts["verifier_distinct"] == 1  # 0 of 5, and 1 of 1: undecided is relevant
+    assert "irrelevant" not in count_topic(None, "Ada Rook", [FIRST], None)
+
+
+def test_a_correct_fact_that_responses_repeat_is_one_different_fact() -> None:
+    again = response([{**claim("field", "Botany", True), "atom": "her  FIELD is botany"}, claim("prize", "Ironleaf", True)], "x")
+    assert count_topic(None, "Ada Rook", [FIRST, again], None)["verifier_distinct"] == 2
+
+
+def test_responses_that_decline_are_counted_where_the_scores_say_so_and_the_respond_ratio_is_the_share_that_states_a_fact() -> None:
+    rows: Any = [{**FIRST, "abstained": False}, {**EMPTY, "abstained": True}, {**EMPTY, "abstained": False}, {**SECOND, "abstained": False}]
+    summary = summarise({"Ada Rook": {"sample": (rows, None)}}, None, None, None, EvalSettings(bootstrap=5), 0)
+    plain = summary["decodings"]["sample"]["figures"]["plain"]
+    assert (plain["respond"]["value"], plain["empty"]["value"], plain["abstained"]["value"]) == (50.0, 50.0, 25.0)
+    assert "irrelevant" not in plain and "second_judges" not in summary
+
+
+def test_a_second_judge_has_figures_of_its_own_over_those_whom_it_judged() -> None:
+    strict = response([claim("field", "Botany", False), *FIRST["decisions"][0][1:]], FIRST["generation"])
+    scored: Any = {"Ada": {"sample": ([FIRST], None)}, "Bo": {"sample": ([SECOND], None)}}
+    opinions = Opinions(None, {"strict": {"Ada": {"sample": ([strict], None)}, "Bo": None}})
+    summary = summarise(scored, None, None, None, EvalSettings(bootstrap=50), 0, opinions)
+    figures = summary["decodings"]["sample"]["figures"]
+    assert summary["judges"] == ["verifier"] and summary["second_judges"] == {"strict": ["Bo"]}
+    assert (figures["verifier"]["percent_correct"]["value"], figures["verifier"]["correct"]["value"]) == (33.333333, 1.0)  # 2 of 6, of two responses
+    assert (figures["strict"]["percent_correct"]["value"], figures["strict"]["incorrect"]["value"]) == (0.0, 5.0)  # of Ada's one response
 
 
 def test_figures_of_one_person_are_their_own_interval() -> None:

@@ -84,7 +84,7 @@ def test_the_page_is_well_formed_loads_nothing_and_is_small(volume: Path) -> Non
     checked = Checked()
     checked.feed(page)
     assert checked.open == []
-    assert checked.loads == ["https://arxiv.org/abs/2311.08401"]
+    assert checked.loads == ["../cost.html", "https://arxiv.org/abs/2311.08401"]
     assert not checked.tags & {"script", "link", "img", "iframe"}
     assert "url(" not in page and "@import" not in page
     assert len(checked.ids) == len(set(checked.ids))
@@ -94,8 +94,9 @@ def test_the_page_is_well_formed_loads_nothing_and_is_small(volume: Path) -> Non
 def test_every_run_is_on_the_page_and_those_not_run_are_said_to_be(volume: Path) -> None:
     numbers, page = read(volume)
     for run in numbers["runs"]:
-        assert run["label"].split(" (")[0] in page
+        assert (run["label"].split(" (")[0] in page) != run["extra"]
     assert "Not run: FactTune-MC (max confidence), FactTune-EC" in page
+    assert "7 further policies are defined and not made: <code>RUNS=all</code>." in page
     assert "The random control has not been run" in page
     assert [check["status"] for check in numbers["checks"] if check["name"] == "Random control"] == ["unknown"]
 
@@ -159,7 +160,7 @@ def test_three_people_are_shown_with_their_claims_marked(volume: Path) -> None:
     _, page = read(volume)
     assert page.count("<article>") == 3
     assert page.count('<div class="bio">') == 6
-    assert '<span class="correct">' in page and '<span class="incorrect">' in page and '<span class="vague">' in page
+    assert '<span class="fact correct" tabindex="0"' in page and '<span class="fact incorrect" tabindex="0"' in page and '<span class="vague">' in page
 
 
 def test_running_again_writes_the_same_bytes_and_another_folder_too(volume: Path, tmp_path: Path) -> None:
@@ -215,6 +216,7 @@ def numbers_with(change: dict[str, float], control: dict[str, float], correct: d
     def run(name: str, label: str, difference: dict[str, float] | None) -> dict[str, Any]:
         row: dict[str, Any] = {"name": name, "label": label, "present": True, "decodings": {"sample": {"figures": figures}}}
         if difference is not None:
+            row["reference"] = "sft"
             row["versus_reference"] = {
                 "people": 9, "decodings": {"sample": {"truth": {"percent_correct": difference}, "plain": {"vague_share": interval(0, -1, 1)}}},
                 "relative": {"sample": {"truth": {"correct": correct, "incorrect": interval(-40, -50, -30)}}},

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from confscoring.statistics import UNIT, correlation_within, difference, draw_people, fixed_point, interval_of, ratio, relative_change
+from confscoring.statistics import UNIT, correlation_within, difference, draw_people, fixed_point, interval_of, mean_difference, mean_ratio, ratio, relative_change
 
 # Two resamples of three people: everybody once; the first person three times.
 HAND = np.array([[1, 1, 1], [3, 0, 0]], dtype=np.int64)
@@ -99,3 +99,24 @@ def test_within_prompts_a_reward_that_only_knows_the_prompt_is_worth_nothing() -
     assert correlation_within([[(0.0, 0.0), (2.0, 2.0)], [(10.0, 7.0), (12.0, 5.0)]]) == 0.0
     assert correlation_within([[(0.0, 0.0), (2.0, 1.0)], [(5.0, 3.0)]]) == 1.0
     assert correlation_within([]) is None
+
+
+def test_a_mean_over_seeds_averages_the_seeds_in_every_resample() -> None:
+    # 60 and 20 %; in the second resample 50 and 0 %: 40 and 25, of which 2.5 % of the way up is 25.375.
+    parts = [(([1, 2, 3], [2, 4, 4]), HAND), (([0, 1, 0], [2, 2, 1]), HAND)]
+    assert mean_ratio(parts, 100.0) == {"value": 40.0, "low": 25.375, "high": 39.625}
+    assert mean_ratio(parts[:1], 100.0) == ratio([1, 2, 3], [2, 4, 4], HAND, 100.0)
+
+
+def test_a_mean_difference_over_seeds_is_paired_within_each() -> None:
+    first, second = ([1, 2, 3], [2, 4, 4]), ([1, 1, 1], [2, 2, 1])
+    assert mean_difference([(first, first, HAND), (second, second, HAND)]) == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert mean_difference([(first, second, HAND)], 100.0) == difference(first, second, HAND, 100.0)
+    # 0.6 - 0.6 and 0.6 - 0.2; in the second resample 0.5 - 0.5 and 0.5 - 0.
+    assert mean_difference([(first, second, HAND), (first, ([0, 1, 0], [2, 2, 1]), HAND)])["value"] == 0.2
+
+
+def test_a_seed_that_counted_nothing_leaves_no_mean() -> None:
+    empty = {"value": None, "low": None, "high": None}
+    assert mean_ratio([(([1], [2]), HAND[:, :1]), (([0], [0]), HAND[:, :1])]) == empty == mean_ratio([])
+    assert mean_difference([(([1], [2]), ([0], [0]), HAND[:, :1])]) == empty

@@ -1,6 +1,10 @@
 """Samples answers to the atomic questions.
 
     python -m confscoring.answers --dataset synth --data-dir data --split train
+    python -m confscoring.answers --dataset synth --data-dir data --split test --run factscore
+
+With --run, a policy answers questions about its own claims, after the same few-shot prefix: tuning has not taught it to answer.
+Then it is eval/{run}/ in place of the dataset's own folder, the model is the run's policy, and {sampler} is `own`.
 
 Reads: atomic_qs/{topic}_aqs.json and the model of [answers]. Writes: atomic_qs_samples/{sampler}/{topic}_samples.json, one
 dict of questions per response, and the margins of the draws. A question that several responses of a topic raise is asked once.
@@ -35,16 +39,16 @@ def prepare(ctx: Context) -> Any:
     settings = ctx.definition.answers
     if settings is None:
         raise UsageError(f"dataset '{ctx.definition.name}' lacks [answers]; bio.toml shows the section.")
-    sampler = open_sampler(ctx, settings)
+    sampler = open_sampler(ctx, settings, ctx.run)
     given_away = find_given_away([topic["topic"] for topic in ctx.topics], settings.prefix)
     if given_away:
         ctx.note("in_prefix", given_away)
         ctx.log(f"answers.prefix names {len(given_away)} topic(s) and so gives answers away: {', '.join(given_away[:5])}. Take other examples.")
 
     def work(topics: list[Topic]) -> dict[str, list[Any] | ItemError]:
-        rows: dict[str, ScoredResponses] = {topic["topic"]: load(ctx.paths.atomic_qs(topic["topic"]), ScoredResponses) for topic in topics}
+        rows: dict[str, ScoredResponses] = {topic["topic"]: load(ctx.paths.atomic_qs(topic["topic"], ctx.run), ScoredResponses) for topic in topics}
         asked = list(dict.fromkeys((name, question) for name, responses in rows.items() for row in responses for question in questions_of(row)))
-        prompts = [answer_prompt(name, question, settings) for name, question in asked]
+        prompts = [answer_prompt(name, question, settings, ctx.run) for name, question in asked]
         drawn = dict(zip(asked, sampler.sample(prompts, settings), strict=True))
         results: dict[str, list[Any] | ItemError] = {}
         for name, responses in rows.items():
@@ -61,9 +65,10 @@ def prepare(ctx: Context) -> Any:
     return work
 
 
-def answer_prompt(topic: str, question: str, settings: SamplingSettings) -> Prompt:
-    """Return the prompt that asks a question of a topic."""
-    return Prompt(f"answers/{topic}/{question}", settings.prompt.format(question=question, topic=topic))
+def answer_prompt(topic: str, question: str, settings: SamplingSettings, run: str | None = None) -> Prompt:
+    """Return the prompt that asks a question of a topic; a policy's draws are its own."""
+    stream = f"eval answers of {run}" if run else "answers"
+    return Prompt(f"{stream}/{topic}/{question}", settings.prompt.format(question=question, topic=topic))
 
 
 def collect(responses: ScoredResponses, found: dict[str, list[Sample]]) -> dict[str, Any]:

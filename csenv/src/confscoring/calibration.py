@@ -12,17 +12,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from confscoring.statistics import Counts, Interval, interval_of, ratio
+from confscoring.statistics import UNIT, Counts, Interval, interval_of, ratio
 
 Claim = tuple[float, bool]  # confidence in it, and whether it is correct
 BINS = 10
 _DIGITS = 6
 _BLOCK = 4_000_000  # numbers held at once while resampling: 32 MB
+
+
+class CalibrationFile(TypedDict):
+    """eval/{run}/calibration.json: the part that evaluation copies."""
+
+    judges: dict[str, dict[str, Any]]
 
 
 class Bin(TypedDict):
@@ -124,6 +130,38 @@ def calibration_error(claims: Iterable[Claim], bins: int = BINS) -> float | None
         gaps[bin_of(score, bins)].append(correct - score)
     total = sum(map(len, gaps))
     return round(math.fsum(abs(math.fsum(gap)) for gap in gaps) / total, _DIGITS) if total else None
+
+
+def calibration_errors(people: Sequence[Sequence[Claim]], draws: Counts, bins: int = BINS) -> Interval:
+    """Return the expected calibration error with its 95 % interval.
+
+    A sum of absolute values grows with noise: resamples have more of it than the claims themselves, so the interval lies rather above the
+    figure, and few claims look worse calibrated than many.
+
+    Args:
+        people: The claims about each person; confidence in [0, 1].
+        draws: From ``statistics.draw_people``. Shape (resamples, people).
+        bins: Number of bins.
+    """
+    gaps = np.zeros((len(people), bins), dtype=np.int64)  # in units of 1e-9, which add up alike in any order
+    for place, person in enumerate(people):
+        for score, correct in person:
+            gaps[place, bin_of(score, bins)] += round((correct - score) * UNIT)
+    below = draws @ np.asarray([len(person) for person in people], dtype=np.int64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = np.where(below == 0, np.nan, np.abs(draws @ gaps).sum(axis=1) / below / UNIT)
+    return interval_of(calibration_error((claim for person in people for claim in person), bins), resampled)
+
+
+def brier(people: Sequence[Sequence[Claim]], draws: Counts) -> Interval:
+    """Return the mean of (confidence - correct)^2 with its 95 % interval: 0 at best, 0.25 of whoever always says one half. [Brier 1950]
+
+    Args:
+        people: The claims about each person; confidence in [0, 1].
+        draws: From ``statistics.draw_people``. Shape (resamples, people).
+    """
+    squares = [sum(round((score - correct) ** 2 * UNIT) for score, correct in person) for person in people]
+    return ratio(squares, [len(person) for person in people], draws, 1 / UNIT)
 
 
 def bin_of(score: float, bins: int) -> int:

@@ -1,4 +1,5 @@
-"""What differs between the Transformers versions of the two stacks (4.29 and 5): loading, and whose attention reads our cache.
+"""What differs between the Transformers versions of the two stacks (4.29 and 5), and between kinds of models: loading, names of
+parts, and whose attention reads our cache.
 
 Both can attend to a shared text without copying its keys (confscoring.attention): 5 through its registry of attention
 functions, 4.29, which has none, through a forward of LlamaAttention of our own. Other models go the plain way, PlainRunner.
@@ -8,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,12 @@ from volume.errors import UsageError
 # Plain softmax attention over all keys, and a cache that is only appended to and read by the attention function.
 _SHARING = ("llama", "mistral", "qwen2", "qwen3", "gpt_neox", "olmo2")
 _ATTENTION = "facttune_shared"
+# What the layers, the norm before the head, and a layer's projection of its attention heads are called, below the model without its head.
+# These models make logits of the norm's output by their head alone.
+_LIKE_LLAMA = ("layers", "norm", "self_attn.o_proj")
+_PARTS = {"gpt2": ("h", "ln_f", "attn.c_proj"), "gpt_neox": ("layers", "final_layer_norm", "attention.dense")} | dict.fromkeys(
+    ("llama", "mistral", "qwen2", "qwen3", "olmo2"), _LIKE_LLAMA
+)
 
 
 def load_model(folder: Path, dtype: str, device_map: str = "") -> tuple[Any, Any]:
@@ -57,6 +67,67 @@ def count_positions(model: Any) -> int | None:
     """Return how many tokens a model can take; None where its configuration does not say."""
     positions = getattr(model.config, "max_position_embeddings", None)
     return None if positions is None else int(positions)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a model.
+
+    Attributes:
+        layers: Its layers, the first to the last.
+        norm: The norm between the last of them and the head.
+        head: Makes logits.
+        projections: Per layer, the linear map whose input is the outputs of its attention heads, one after another.
+        tied: Whether the head's weights are the embedding's.
+    """
+
+    layers: Sequence[Any]
+    norm: Any
+    head: Any
+    projections: Sequence[Any]
+    tied: bool
+
+
+def find_parts(model: Any, purpose: str) -> Parts:
+    """Return the parts of a model that a decoder looks into.
+
+    Raises:
+        UsageError: They are not known for its kind; ``purpose`` needs them.
+    """
+    kind = model.config.model_type
+    if kind not in _PARTS:
+        raise UsageError(f"{purpose} looks into a model's layers, and those of a model of type '{kind}' are not known. It works with {', '.join(sorted(_PARTS))}.")
+    layers, norm, projection = _PARTS[kind]
+    head, inner = model.get_output_embeddings(), model.base_model
+    stack = getattr(inner, layers)
+    tied = head.weight is model.get_input_embeddings().weight
+    return Parts(stack, getattr(inner, norm), head, [operator.attrgetter(projection)(layer) for layer in stack], tied)
+
+
+class EarlyLayers:
+    """What the layers below the last would answer: their states of the newest token, kept in passing, through the norm and the head.
+
+    Args:
+        parts: The model's.
+        layers: Which of them: 0 is the output of the embedding, k that of the k-th layer.
+    """
+
+    def __init__(self, parts: Parts, layers: Sequence[int]) -> None:
+        self._parts = parts
+        self._states: dict[int, Any] = {}
+        for number in layers:
+            parts.layers[number].register_forward_pre_hook(self._keeper(number))  # what goes into a layer is the output of the one before
+
+    def _keeper(self, number: int) -> Any:
+        def keep(_module: Any, inputs: tuple[Any, ...]) -> None:
+            self._states[number] = inputs[0][:, -1].clone()  # a view would keep the whole prompt's
+
+        return keep
+
+    def logits(self) -> Iterator[Any]:
+        """Yield each layer's logits after the newest token that was run, float32, (rows, vocabulary)."""
+        for state in self._states.values():
+            yield self._parts.head(self._parts.norm(state.to(self._parts.norm.weight.device))).float()
 
 
 class Runner:

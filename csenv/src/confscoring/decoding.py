@@ -1,7 +1,8 @@
 """From logits to tokens: pure functions of tensors.
 
-Draws are in float64 over float32 logits. With top-k or top-p only a few tokens of a vocabulary can be drawn, so only those are
-raised to float64 and sorted; the distribution is the same as over all of it.
+Draws are in float64 over float32 logits, or over the float64 scores of a contrast (confscoring.contrast). With top-k or top-p
+only a few tokens of a vocabulary can be drawn, so only those are raised to float64 and sorted; the distribution is the same as
+over all of it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,12 @@
 
     python -m confscoring.evaluate --dataset synth --data-dir data --run factscore
 
-Reads: eval/RUN/responses, eval/RUN/factscore_outputs, eval/RUN/closed_book.json and world/ (where the dataset has them).
+Reads: eval/RUN/responses, eval/RUN/factscore_outputs; and where the dataset has them eval/RUN/judges/ (verdicts of further
+verifiers), eval/RUN/relevance, eval/RUN/closed_book.json, eval/RUN/calibration.json and world/.
 Writes: eval/RUN/summary.json: figures with 95 % intervals over people, for sampled and greedy responses apart, judged by the
-world's truth and by the verifier; the counts per person behind them, for paired comparisons; a few marked responses.
+world's truth, by the verifier and by each further one; the counts per person behind them, for paired comparisons; a few marked
+responses; the calibration. Where relevance was asked, a fact that has nothing to do with the question is not correct, nor is it
+incorrect: it is among all facts, as in arXiv 2311.08401v1, section 4.5.
 Not covered: comparisons with other runs (the report makes them, so that runs can be evaluated in any order).
 """
 
@@ -12,22 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
-from confscoring.judge import VagueReader, World, confuse, rates
-from confscoring.marking import mark_response
-from confscoring.measures import CLOSED_BOOK, Sums, count_attributes, count_topic, measure, of_people
-from confscoring.statistics import draw_people, ratio
+from confscoring.calibration import CalibrationFile
+from confscoring.judge import VagueReader, World, confuse, decisions_of, rates
+from confscoring.measures import Relevance, RelevanceFile
+from confscoring.summary import ClosedBook, Opinions, Scored, summarise
 from volume.context import Context
 from volume.errors import RecordError, UsageError
 from volume.files import write_json
 from volume.paths import DatasetPaths
-from volume.records import Generations, ScoredResponse, ScoredResponses, Topics, load
-from volume.settings import EvalSettings
+from volume.records import Generations, ScoredResponses, Topics, load
 from volume.stage import run_whole
 
-Scored = dict[str, tuple[list[ScoredResponse], "list[int] | None"]]  # decoding -> responses, their tokens
-ClosedBook = dict[str, dict[str, bool]]  # topic -> attribute -> whether the answer was right
+_Each = TypeVar("_Each")
 
 
 class Answer(TypedDict):
@@ -41,6 +42,9 @@ def produce(ctx: Context) -> list[Path]:
     run = str(ctx.run)
     topics = [topic["topic"] for topic in load(ctx.paths.questions(ctx.definition.eval.split), Topics)[: ctx.limit]]
     responses = {topic: read_responses(ctx.paths, run, topic) for topic in topics}
+    relevant = read_relevance(ctx, run, responses)
+    if relevant is not None:
+        responses = {topic: found if topic in relevant else None for topic, found in responses.items()}
     missing = [topic for topic, found in responses.items() if found is None]
     scored = {topic: found for topic, found in responses.items() if found is not None}
     if not scored:
@@ -48,7 +52,9 @@ def produce(ctx: Context) -> list[Path]:
     world = World.from_file(ctx.paths.world / "world.json") if ctx.definition.world else None
     vague = VagueReader.from_file(ctx.paths.world / "grammar.json") if ctx.definition.world else None
     book = ctx.paths.eval(run) / "closed_book.json"
-    summary = {
+    judged = {judge: {topic: read_responses(ctx.paths, run, topic, judge) for topic in scored} for judge in ctx.definition.judges}
+    opinions = Opinions(relevant, judged)
+    summary: dict[str, Any] = {
         "format": 1,
         "dataset": ctx.definition.name,
         "seed": ctx.definition.seed,
@@ -57,12 +63,13 @@ def produce(ctx: Context) -> list[Path]:
         "split": ctx.definition.eval.split,
         "people": len(scored),
         "missing": missing,
-        **summarise(scored, world, vague, read_closed_book(book) if book.exists() else None, ctx.definition.eval, ctx.definition.seed),
+        **summarise(scored, world, vague, read_closed_book(book) if book.exists() else None, ctx.definition.eval, ctx.definition.seed, opinions),
     }
-    if world and ctx.definition.judges:
-        summary["judges_vs_truth"] = {
-            judge: compare_with_truth(world, {topic: read_responses(ctx.paths, run, topic, judge) for topic in scored}) for judge in ctx.definition.judges
-        }
+    if world and judged:
+        summary["judges_vs_truth"] = {judge: compare_with_truth(world, verdicts) for judge, verdicts in judged.items()}
+    if run in ctx.definition.eval.calibrated and ctx.paths.calibration(run).exists():
+        calibration: CalibrationFile = load(ctx.paths.calibration(run), CalibrationFile)
+        summary["calibration"] = calibration["judges"]
     path = ctx.paths.eval(run) / "summary.json"
     write_json(path, summary)
     ctx.count("people", len(scored))
@@ -87,21 +94,49 @@ def read_scored(generations: Path, facts: Path) -> Scored | None:
     if not (generations.exists() and facts.exists()):
         return None
     scored: ScoredResponses = load(facts, ScoredResponses)
-    found: Scored = {}
-    place = 0
-    for generation in load(generations, Generations).values():
-        texts = generation["responses"]
-        decoding = generation.get("decoding", ["sample"] * len(texts))
-        tokens = generation.get("tokens")
-        part = scored[place : place + len(texts)]
-        if [response["generation"] for response in part] != texts or len(decoding) != len(texts):
-            raise RecordError(f"{facts} does not score the responses of {generations.name} in their order. Delete it and run `make eval` again.")
-        for index, (response, kind) in enumerate(zip(part, decoding, strict=True)):
-            responses, lengths = found.setdefault(kind, ([], [] if tokens else None))
-            responses.append(response)
-            if lengths is not None and tokens:
-                lengths.append(tokens[index])
-        place += len(texts)
+    texts: Generations = load(generations, Generations)
+    if [response["generation"] for response in scored] != [text for generation in texts.values() for text in generation["responses"]]:
+        raise RecordError(f"{facts} does not score the responses of {generations.name} in their order. Delete it and run `make eval` again.")
+    found: Scored = {name: (responses, None) for name, responses in by_decoding(texts, scored).items()}
+    if all("tokens" in generation for generation in texts.values()):
+        lengths = by_decoding(texts, [number for generation in texts.values() for number in generation["tokens"]])
+        found = {name: (responses, lengths[name]) for name, (responses, _) in found.items()}
+    return found
+
+
+def by_decoding(generations: Generations, values: Sequence[_Each]) -> dict[str, list[_Each]]:
+    """Return what belongs to the responses of a file, one value each in their order, by decoding.
+
+    Raises:
+        RecordError: There are not as many values as responses.
+    """
+    kinds = [kind for generation in generations.values() for kind in generation.get("decoding", ["sample"] * len(generation["responses"]))]
+    if len(kinds) != len(values):
+        first = next(iter(generations), "")
+        raise RecordError(f"there are {len(kinds)} responses to '{first}' and the questions after it, but {len(values)} records of them. Run `make eval` again.")
+    return {kind: [value for value, other in zip(values, kinds, strict=True) if other == kind] for kind in dict.fromkeys(kinds)}
+
+
+def read_relevance(ctx: Context, run: str, responses: dict[str, Scored | None]) -> dict[str, dict[str, list[Relevance]]] | None:
+    """Return {person: {decoding: whether the facts of each response have to do with the question}}; None where the definition does not ask.
+
+    A person on whom that stage failed is not in it.
+
+    Raises:
+        RecordError: A file is not about the facts that there are.
+    """
+    if ctx.definition.relevance is None:
+        return None
+    found: dict[str, dict[str, list[Relevance]]] = {}
+    for topic, scored in responses.items():
+        path = ctx.paths.relevance(topic, run)
+        if scored is None or not path.exists():
+            continue
+        record: RelevanceFile = load(path, RelevanceFile)
+        own: dict[str, list[Relevance]] = dict(by_decoding(load(ctx.paths.responses(topic, run), Generations), record["relevant"]))
+        if any(len(flags) != len(decisions_of(row)) for kind, (rows, _) in scored.items() for flags, row in zip(own[kind], rows, strict=True)):
+            raise RecordError(f"{path} is not about the facts in {ctx.paths.factscore(topic, run).name}. Delete it and run `make eval` again.")
+        found[topic] = own
     return found
 
 
@@ -123,78 +158,6 @@ def read_closed_book(path: Path) -> ClosedBook:
     """
     found: dict[str, dict[str, Answer]] = load(path, dict[str, dict[str, Answer]])
     return {topic: {attribute: answer["correct"] for attribute, answer in answers.items()} for topic, answers in found.items()}
-
-
-def summarise(
-    scored: dict[str, Scored], world: World | None, vague: VagueReader | None, book: ClosedBook | None, settings: EvalSettings, seed: int
-) -> dict[str, Any]:
-    """Return the figures of one run, then the counts per person that they come from.
-
-    Args:
-        scored: {person: responses by decoding}.
-        world: The truth, None for a dataset without.
-        vague: Finds what a text leaves open, None for a dataset without a grammar.
-        book: Closed-book answers, None where they were not asked.
-        settings: How many resamples the intervals take.
-        seed: Key of the resamples; the same people are drawn for every run.
-    """
-    topics = list(scored)
-    judges = ["truth", "verifier"] if world else ["verifier"]
-    draws = draw_people(len(topics), settings.bootstrap, seed)
-    tiers = [world.people[topic]["tier"] for topic in topics] if world else []
-    decodings: dict[str, Any] = {}
-    sums: dict[str, Sums] = {}
-    cells: dict[str, Any] = {}
-    for decoding in sorted({name for found in scored.values() for name in found}, key=lambda name: (name != "sample", name)):
-        parts = {topic: scored[topic].get(decoding, ([], None)) for topic in topics}
-        rows = [count_topic(world, topic, *part) for topic, part in parts.items()]
-        sums[decoding] = {name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)}
-        decodings[decoding] = {
-            "responses": sum(sums[decoding]["responses"]),
-            "figures": measure(sums[decoding], judges, draws),
-        }
-        if world:
-            everything = [response for responses, _ in parts.values() for response in responses]
-            verdicts = confuse(world, everything)
-            decodings[decoding]["verifier_vs_truth"] = {"claims": verdicts, "rates": rates(verdicts)}
-            decodings[decoding]["by_tier"] = _by_tier(world, tiers, sums[decoding], judges, settings.bootstrap, seed)
-            per_topic = [count_attributes(world, vague, topic, responses) for topic, (responses, _) in parts.items()]
-            cells[decoding] = {a: {status: [row[a][status] for row in per_topic] for status in ("correct", "incorrect", "vague")} for a in world.attributes}
-    result: dict[str, Any] = {"judges": judges, "decodings": decodings}
-    counts: dict[str, Any] = {"names": topics, "tiers": tiers, "sums": sums, "cells": cells}
-    if book is not None:
-        result["closed_book"], counts["closed_book"] = _closed_book(book, world, topics, draws)
-    examples = [mark_response(world, vague, topic, scored[topic]["sample"][0][0]) for topic in choose_examples(topics, tiers) if "sample" in scored[topic]]
-    return {**result, "examples": examples, "per_person": counts}
-
-
-def choose_examples(topics: Sequence[str], tiers: Sequence[int]) -> list[str]:
-    """Return the first person of every exposure tier, or the first three people: a rule that looks at no result."""
-    if not tiers:
-        return list(topics[:3])
-    return [topics[tiers.index(tier)] for tier in sorted(set(tiers))]
-
-
-def _by_tier(world: World, tiers: Sequence[int], sums: Sums, judges: Sequence[str], resamples: int, seed: int) -> list[dict[str, Any]]:
-    rows = []
-    for tier, name in enumerate(world.tiers):
-        chosen = [index for index, other in enumerate(tiers) if other == tier]
-        figures = measure(of_people(sums, chosen), judges, draw_people(len(chosen), resamples, seed)) if chosen else {}
-        rows.append({"tier": name, "people": len(chosen), "figures": figures})
-    return rows
-
-
-def _closed_book(book: ClosedBook, world: World | None, topics: Sequence[str], draws: Any) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Return the closed-book figures, and {attribute: 1 right, 0 wrong, -1 not asked, per person}."""
-    attributes = world.attributes if world else sorted({attribute for cells in book.values() for attribute in cells})
-    right = {a: [int(book[topic][a]) if a in book.get(topic, {}) else -1 for topic in topics] for a in attributes}
-
-    def accuracy(chosen: Sequence[str]) -> Any:
-        above = [sum(right[a][index] == 1 for a in chosen) for index in range(len(topics))]
-        below = [sum(right[a][index] >= 0 for a in chosen) for index in range(len(topics))]
-        return ratio(above, below, draws, CLOSED_BOOK.scale)
-
-    return {"accuracy": accuracy(attributes), "by_attribute": {a: accuracy([a]) for a in attributes}}, right
 
 
 if __name__ == "__main__":

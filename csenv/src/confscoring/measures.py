@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from confscoring.judge import VagueReader, World, decisions_of, kind_of
 from confscoring.statistics import UNIT, Counts, Interval, fixed_point, ratio
@@ -34,24 +35,39 @@ JUDGED: dict[str, Figure] = {
     "percent_correct_macro": Figure("ratios", "rated", "Correct, mean over responses", "%", 100.0 / UNIT, 1),
     "correct": Figure("correct", "responses", "Correct facts", "per response", 1.0, 1),
     "incorrect": Figure("incorrect", "responses", "Incorrect facts", "per response", 1.0, -1),
+    "distinct_correct": Figure("distinct", "people", "Different correct facts", "per topic, over all its responses", 1.0, 1),
 }
 PLAIN: dict[str, Figure] = {
     "facts": Figure("facts", "responses", "Facts", "per response"),
     "words": Figure("words", "responses", "Words", "per response"),
     "tokens": Figure("tokens", "responses", "Tokens", "per response"),
     "empty": Figure("empty", "responses", "Empty (no fact)", "% of responses", 100.0, -1),
+    "respond": Figure("rated", "responses", "Respond ratio (states a fact)", "% of responses", 100.0, 1),  # as FActScore defines it
+    "abstained": Figure("abstained", "responses", "Declines to answer, by its wording", "% of responses", 100.0),
+    "irrelevant": Figure("irrelevant", "responses", "Supported facts that do not answer the question", "per response", 1.0, -1),
     "vague": Figure("vague", "responses", "Vague sentences", "per response"),
     "vague_share": Figure("vague", "sentences", "Vague sentences", "% of sentences", 100.0),
     "unparsed": Figure("unparsed", "sentences", "Unparsed sentences", "% of sentences", 100.0, -1),
     "off_topic": Figure("off_topic", "responses", "About somebody else", "per response", 1.0, -1),
     "repeats": Figure("repeats", "responses", "Repeated facts", "per response", 1.0, -1),
 }
+_BELOW = tuple(dict.fromkeys(figure.denominator for figure in JUDGED.values()))
 CLOSED_BOOK = Figure("closed_right", "closed_asked", "Closed-book accuracy", "%", 100.0, 1)
 
 Sums = dict[str, list[int]]
+Relevance = Sequence[bool | None]  # of the facts of a response; None: not asked about, or undecided
 
 
-def count_topic(world: World | None, topic: str, scored: Sequence[ScoredResponse], tokens: Sequence[int] | None) -> dict[str, int]:
+class RelevanceFile(TypedDict):
+    """eval/{run}/relevance/{topic}_relevance.json: for each response, in the order of the responses' file, whether each fact is relevant."""
+
+    relevant: list[list[bool | None]]
+
+
+def count_topic(
+    world: World | None, topic: str, scored: Sequence[ScoredResponse], tokens: Sequence[int] | None, relevant: Sequence[Relevance] | None = None,
+    judged: Mapping[str, Sequence[ScoredResponse] | None] | None = None,
+) -> dict[str, int]:
     """Return the counts of one person's responses.
 
     Args:
@@ -59,11 +75,17 @@ def count_topic(world: World | None, topic: str, scored: Sequence[ScoredResponse
         topic: The person.
         scored: The responses with their decisions.
         tokens: Their lengths in tokens; None, and then not counted, where nobody wrote them down.
+        relevant: For each response whether its facts have to do with the question: one that does not is correct by no judge, and not
+            incorrect for that. None where nobody asked.
+        judged: The same responses with the decisions of further verifiers, by the verifier's name; None of one that failed on this person, who
+            then is not among those that its figures are about.
     """
-    names = ("responses", "facts", "claims", "sentences", "vague", "unparsed", "off_topic", "repeats", "words", "empty", "rated")
-    totals = {name: 0 for name in names} | ({} if tokens is None else {"tokens": sum(tokens)})
-    judges = ("truth", "verifier") if world else ("verifier",)
-    totals |= {f"{judge}_{name}": 0 for judge in judges for name in ("correct", "incorrect", "ratios")}
+    names = ("people", "responses", "facts", "claims", "sentences", "vague", "unparsed", "off_topic", "repeats", "words", "empty", "rated")
+    totals = {name: 0 for name in names} | {"people": int(bool(scored))}
+    totals |= {} if tokens is None else {"tokens": sum(tokens)}
+    totals |= {} if relevant is None else {"irrelevant": sum(list(own).count(False) for own in relevant)}
+    if all("abstained" in response for response in scored):
+        totals["abstained"] = sum(response["abstained"] for response in scored)
     for response in scored:
         decisions = decisions_of(response)
         kinds = [kind_of(decision) for decision in decisions]
@@ -78,12 +100,39 @@ def count_topic(world: World | None, topic: str, scored: Sequence[ScoredResponse
         totals["repeats"] += response.get("repeats", 0)
         totals["unparsed"] += response.get("unparsed", kinds.count("unparsed"))
         totals["off_topic"] += response.get("off_topic", kinds.count("off_topic"))
-        for judge in judges:
-            right = sum(world.supports(topic, decision) if world and judge == "truth" else decision["is_supported"] for decision in decisions)
-            totals[f"{judge}_correct"] += right
-            totals[f"{judge}_incorrect"] += len(decisions) - right
-            totals[f"{judge}_ratios"] += fixed_point([(right, len(decisions))])
+    if world is not None:
+        totals |= _count_verdicts("truth", scored, [[world.supports(topic, decision) for decision in decisions_of(response)] for response in scored], relevant)
+    totals |= _count_verdicts("verifier", scored, _verdicts(scored), relevant)
+    for judge, rows in (judged or {}).items():
+        totals |= _count_verdicts(judge, rows or [], _verdicts(rows or []), relevant if rows else None)
+        totals |= {f"{judge}_{name}": totals[name] if rows else 0 for name in _BELOW}
     return totals
+
+
+def _verdicts(scored: Sequence[ScoredResponse]) -> list[list[bool]]:
+    return [[decision["is_supported"] for decision in decisions_of(response)] for response in scored]
+
+
+def _count_verdicts(
+    judge: str, scored: Sequence[ScoredResponse], verdicts: Sequence[Sequence[bool]], relevant: Sequence[Relevance] | None
+) -> dict[str, int]:
+    """Return the counts of responses by one judge's verdicts on their facts."""
+    correct = incorrect = 0
+    shares: list[tuple[int, int]] = []
+    distinct: set[str] = set()
+    for place, (response, own) in enumerate(zip(scored, verdicts, strict=True)):
+        asked = relevant[place] if relevant is not None else [None] * len(own)
+        counted = [supported and answers is not False for supported, answers in zip(own, asked, strict=True)]
+        correct += sum(counted)
+        incorrect += own.count(False)
+        shares.append((sum(counted), len(own)))
+        distinct |= {fold_atom(decision["atom"]) for decision, right in zip(decisions_of(response), counted, strict=True) if right}
+    return {f"{judge}_correct": correct, f"{judge}_incorrect": incorrect, f"{judge}_ratios": fixed_point(shares), f"{judge}_distinct": len(distinct)}
+
+
+def fold_atom(atom: str) -> str:
+    """Return what makes two facts of a topic the same: their text, whatever its white space, case and full stop."""
+    return " ".join(atom.casefold().split()).rstrip(".")
 
 
 def count_attributes(world: World, vague: VagueReader | None, topic: str, scored: Iterable[ScoredResponse]) -> dict[str, dict[str, int]]:
@@ -105,7 +154,7 @@ def count_attributes(world: World, vague: VagueReader | None, topic: str, scored
 def columns(judge: str, figure: Figure, sums: Mapping[str, Sequence[int]]) -> tuple[Sequence[int], Sequence[int]] | None:
     """Return a figure's numerators and denominators, one number per person; None where they were not counted."""
     numerator = sums.get(f"{judge}_{figure.numerator}", sums.get(figure.numerator))
-    denominator = sums.get(figure.denominator)
+    denominator = sums.get(f"{judge}_{figure.denominator}", sums.get(figure.denominator))  # its own where it did not judge everybody
     return None if numerator is None or denominator is None else (numerator, denominator)
 
 

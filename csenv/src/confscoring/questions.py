@@ -1,6 +1,10 @@
 """Turns atomic facts into atomic questions, each with the claim's own short answer.
 
     python -m confscoring.questions --dataset synth --data-dir data --split train
+    python -m confscoring.questions --dataset synth --data-dir data --split test --run factscore
+
+With --run, a policy that is asked back about its own claims: those of one response to every question, the greedy one, else the first
+sampled one, in the order of the questions; eval/{run}/ in place of the dataset's own folder.
 
 Reads: factscore_outputs/{topic}_fs_out.json, what the backend needs (world/grammar.json, recorded calls). Writes:
 atomic_qs/{topic}_aqs.json, the same list with three more fields per decision. A fact that several responses of a topic state
@@ -23,7 +27,7 @@ from confscoring.service import open_client
 from volume.context import Context
 from volume.errors import ItemError, RecordError, UsageError
 from volume.files import sha256_file
-from volume.records import Decision, ScoredResponse, ScoredResponses, Topic, load
+from volume.records import Decision, Generations, ScoredResponse, ScoredResponses, Topic, load
 from volume.settings import QuestionsSettings
 from volume.stage import run_topics
 
@@ -91,7 +95,7 @@ def ask_topics(ctx: Context, questioner: Questioner, topics: Sequence[Topic], co
     for topic in topics:
         name = topic["topic"]
         try:
-            rows[name] = load(ctx.paths.factscore(name), ScoredResponses)
+            rows[name] = read_rows(ctx, name)
         except RecordError as error:
             results[name] = ItemError(str(error))
             continue
@@ -109,6 +113,31 @@ def ask_topics(ctx: Context, questioner: Questioner, topics: Sequence[Topic], co
     if isinstance(questioner, LlmQuestions):
         ctx.note("calls", questioner.client.usage.as_note())
     return results
+
+
+def read_rows(ctx: Context, topic: str) -> ScoredResponses:
+    """Return the scored responses of a topic whose facts are asked about: all; of a policy one to every question.
+
+    Raises:
+        UsageError: A file is missing.
+        RecordError: A file cannot be read; or of a policy, the scores are not those of the responses, or a question has no response.
+    """
+    rows: ScoredResponses = load(ctx.paths.factscore(topic, ctx.run), ScoredResponses)
+    return rows if ctx.run is None else one_each(load(ctx.paths.responses(topic, ctx.run), Generations), rows, topic)
+
+
+def one_each(generations: Generations, rows: ScoredResponses, topic: str) -> ScoredResponses:
+    """Return the greedy response to every question, where there is none the first one; raises as `read_rows` does."""
+    chosen: ScoredResponses = []
+    place = 0
+    for question, generation in generations.items():
+        texts = generation["responses"]
+        kinds = generation.get("decoding", ["sample"] * len(texts))
+        if not texts or [row["generation"] for row in rows[place : place + len(texts)]] != texts:
+            raise RecordError(f"{topic}, '{question}': its scored responses are not those that were sampled. Delete the topic's scores and run `make eval` again.")
+        chosen.append(rows[place + (kinds.index("greedy") if "greedy" in kinds else 0)])
+        place += len(texts)
+    return chosen
 
 
 def add_questions(row: ScoredResponse, claims: Sequence[Claim | None], asked: Mapping[tuple[Any, ...], Asked | ItemError]) -> ScoredResponse:

@@ -5,8 +5,9 @@
 Reads: eval/*/summary.json, rewards/ (rewards and, where it is there, the confidence of single facts), factscore_outputs/ of the
 training people, runs/*/*/metrics.jsonl, runs/*/choice.json (where runs keep candidates), world/world.json.
 Writes: report/summary.json (all numbers), report/index.html (self-contained: no script, no font, nothing loaded) and
-report/scatter.svg (its first figure alone, for other pages).
-Runs that have not been made are listed as not run.
+report/scatter.svg (its first figure alone, for other pages); beside them, and part of no comparison, cost.json and cost.html in the
+dataset's folder: times, money and hardware from the manifests.
+Every run is compared with the supervised run that it descends from. Runs that have not been made are listed as not run.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ from typing import Any
 
 from confscoring.judge import World
 from confscoring.report_confidence import confidences_file, measure_confidence, read_claims
+from confscoring.report_cost import collect_costs, cost_page, sum_costs
 from confscoring.report_figures import scatter_file
-from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_of_facts
+from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_of_facts, pareto_front
 from confscoring.report_page import render
 from confscoring.report_rewards import agree, count_pairs, rank_by_truth, spread_values
 from confscoring.report_words import check, headline
+from confscoring.report_work import count_work
 from confscoring.selection import Choice
 from volume.context import Context
 from volume.errors import UsageError
 from volume.files import sha256_file, write_json, write_text
-from volume.policy_steps import count_candidates
+from volume.policy_steps import count_candidates, supervised_run
 from volume.records import Rewards, load, read_lines
-from volume.settings import VerifierSettings
+from volume.settings import DecoderSettings, VerifierSettings
 from volume.stage import run_whole
+from volume.steps import build_steps
+
+# What the page shows of a run's evaluation.
+_SHOWN = ("people", "missing", "judges", "second_judges", "decodings", "closed_book", "judges_vs_truth", "calibration")
 
 
 def produce(ctx: Context) -> list[Path]:
@@ -41,8 +48,17 @@ def produce(ctx: Context) -> list[Path]:
     if any(run["present"] and "sample" in run["decodings"] for run in numbers["runs"]):
         written.append(folder / "scatter.svg")
         write_text(written[-1], scatter_file(numbers))
+    _write_costs(ctx)
     ctx.count("runs", sum(run["present"] for run in numbers["runs"]))
     return written
+
+
+def _write_costs(ctx: Context) -> None:
+    """Write what the steps took; no output of this step, because it differs from run to run."""
+    steps = build_steps(ctx.definition, ctx.paths, ctx.data_dir)
+    rows = collect_costs(ctx.paths, {name: step.target for name, step in steps.items() if step.target != "report"})
+    write_json(ctx.paths.root / "cost.json", {"format": 1, "dataset": ctx.definition.name, "total": sum_costs(rows), "steps": rows})
+    write_text(ctx.paths.root / "cost.html", cost_page(ctx.definition.name, rows))
 
 
 def collect(ctx: Context) -> dict[str, Any]:
@@ -56,15 +72,17 @@ def collect(ctx: Context) -> dict[str, Any]:
     if not summaries:
         raise UsageError(f"no run of '{definition.name}' has been evaluated yet. Run `make eval` first.")
     roles = choose_runs(definition, list(summaries))
-    reference = summaries.get(roles["reference"] or "")
+    curves = {run: _curves(ctx, run) for run in definition.runs}
     runs = []
     for name, settings in definition.runs.items():
-        row: dict[str, Any] = {"name": name, "label": settings.label, "kind": settings.kind, "reward": settings.reward, "present": name in summaries}
+        row: dict[str, Any] = {
+            "name": name, "label": settings.label, "kind": settings.kind, "reward": settings.reward, "extra": settings.extra,
+            "present": name in summaries, "reference": supervised_run(definition, name), "work": count_work(summaries.get(name), curves[name]),
+        }  # fmt: skip
         if name in summaries:
-            summary = summaries[name]
-            row |= {key: value for key, value in summary.items() if key in ("people", "missing", "judges", "decodings", "closed_book", "judges_vs_truth")}
-            if reference is not None and name != roles["reference"]:
-                row["versus_reference"] = compare(summary, reference, definition.eval.bootstrap, definition.seed)
+            row |= {key: value for key, value in summaries[name].items() if key in _SHOWN}
+            if row["reference"] in summaries and name != row["reference"]:
+                row["versus_reference"] = compare(summaries[name], summaries[row["reference"]], definition.eval.bootstrap, definition.seed)
         runs.append(row)
     first = next(iter(summaries.values()))
     numbers: dict[str, Any] = {
@@ -80,16 +98,19 @@ def collect(ctx: Context) -> dict[str, Any]:
         "invented_world": definition.world is not None,
         "judge": first["judges"][0],
         "verifiers": {"": name_verifier(definition.verifier), **{name: name_verifier(judge) for name, judge in definition.judges.items()}},
+        "models": {name: {"path": model.path, "source": model.source, "revision": model.revision} for name, model in definition.models.items()},
+        "decoders": {name: name_decoder(decoder) for name, decoder in definition.decoders.items()},
         "roles": roles,
         "runs": runs,
     }
+    numbers["front"] = _front(numbers)
     world = World.from_file(paths.world / "world.json") if definition.world else None
     if world is not None:
         shown = {name: summary for name, summary in summaries.items() if "sample" in summary["per_person"]["cells"]}
         numbers["fates"] = fate_of_facts(world, shown, summaries.get(roles["base"] or ""))
         numbers["fates"]["attribute"] = by_attribute(world, shown)
     numbers |= _rewards(ctx, world)
-    numbers["curves"] = {run: _curves(ctx, run) for run in definition.runs}
+    numbers["curves"] = curves
     choices = {run: load(path, Choice) for run, path in _choices(ctx).items()}
     if choices:
         numbers["choices"] = choices
@@ -105,6 +126,25 @@ def name_verifier(settings: VerifierSettings | None) -> str:
     if settings is None:
         return ""
     return settings.backend + (f" {settings.model}" if settings.model else "") + (" and npm" if settings.npm else "")
+
+
+def name_decoder(settings: DecoderSettings) -> str:
+    """Return a decoder in words."""
+    if settings.kind == "dola":
+        penalty = f", repetition penalty {settings.repetition_penalty:g}" if settings.repetition_penalty != 1 else ""
+        return f"DoLa against layers {settings.layers}, alpha {settings.alpha:g}{penalty}"
+    return f"ITI, {settings.heads} heads, strength {settings.strength:g}"
+
+
+def _front(numbers: dict[str, Any]) -> list[str]:
+    """Return the runs on the Pareto front of sampled responses."""
+    points = {}
+    for run in numbers["runs"]:
+        figures = run["decodings"]["sample"]["figures"][numbers["judge"]] if run["present"] and "sample" in run["decodings"] else {}
+        x, y = (figures.get(name, {}).get("value") for name in ("incorrect", "correct"))
+        if x is not None and y is not None:
+            points[run["name"]] = (x, y)
+    return pareto_front(points)
 
 
 def _rewards(ctx: Context, world: World | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _ISO = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 def colour(numbers: Numbers, run: str) -> str:
     """Return a run's colour: by its place in the definition."""
     names = [row["name"] for row in numbers["runs"]]
-    return f"var(--r{names.index(run) % 8})"
+    return f"var(--r{names.index(run) % 14})"
 
 
 def scatter(numbers: Numbers, width: int, height: int, class_: str, decoding: str = "sample") -> str:
@@ -72,9 +72,15 @@ def scatter(numbers: Numbers, width: int, height: int, class_: str, decoding: st
             style = {"stroke": colour(numbers, name), "stroke_width": 1.2, "opacity": "0.45"}
             parts += [line(x1, y, x2, y, **style), line(x, y1, x, y2, **style)]
             labels += [Box(x1, y - 2, x2, y + 2), Box(x - 2, y2, x + 2, y1)]
-    start = places.get(roles["reference"])
+    front = [places[name] for name in numbers["front"] if name in places]
+    if len(front) > 1:
+        corners = [front[0], *(corner for before, after in zip(front, front[1:], strict=False) for corner in ((after[0], before[1]), after))]
+        corners = [(front[0][0], float(bottom)), *corners, (float(right), front[-1][1])]
+        parts.append(tag("polyline", points=" ".join(f"{number(x)},{number(y)}" for x, y in corners), class_="front"))
+        labels += [box for before, after in zip(corners, corners[1:], strict=False) for box in _along(before, after)]
     for run in runs:
-        if start and run["kind"] == "dpo":
+        start = places.get(run["reference"])
+        if start and run["kind"] in ("dpo", "decode"):
             parts.append(_arrow(start, places[run["name"]], colour(numbers, run["name"]), 2.4 if run["name"] == roles["main"] else 1.2))
             labels += _along(start, places[run["name"]])
     parts += [_mark(run, numbers, *places[run["name"]]) for run in runs]
@@ -88,6 +94,8 @@ def scatter(numbers: Numbers, width: int, height: int, class_: str, decoding: st
         for label, figures in zip(texts, found.values(), strict=True)
     )
     told += ". Dashed lines join points of equal per cent correct."
+    if len(front) > 1:
+        told += f" On the Pareto front: {', '.join(short_label(run['label']) for run in runs if run['name'] in numbers['front'])}."
     return figure(width, height, "Correct against incorrect facts per response", told, "".join(parts), f"scatter-{class_}", class_)
 
 
@@ -104,6 +112,8 @@ def _mark(run: Numbers, numbers: Numbers, x: float, y: float) -> str:
         return tag("circle", cx=x, cy=y, r=6, fill=shade)
     if run["kind"] == "base":
         return tag("circle", cx=x, cy=y, r=5, fill="var(--paper)", stroke=shade, stroke_width=2)
+    if run["kind"] == "decode":
+        return tag("polygon", points=" ".join(f"{number(x + dx)},{number(y + dy)}" for dx, dy in ((0, -6.5), (6, 4.5), (-6, 4.5))), fill=shade)
     if run["reward"] == "random":
         return tag("path", d=f"M{number(x - 5)} {number(y - 5)}l10 10m0 -10l-10 10", stroke=shade, stroke_width=2.4, fill="none")
     return tag("rect", x=x - 4.6, y=y - 4.6, width=9.2, height=9.2, transform=f"rotate(45 {number(x)} {number(y)})", fill=shade)

@@ -5,12 +5,13 @@ Everything on the page is drawn from what these functions return, which is also 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confscoring.judge import World
 from confscoring.measures import CLOSED_BOOK, JUDGED, PLAIN, Sums, columns, of_people
 from confscoring.statistics import difference, draw_people, relative_change
+from volume.policy_steps import supervised_run
 from volume.settings import Definition
 
 Summary = dict[str, Any]
@@ -21,15 +22,37 @@ _KNOWN = ("known to the base model", "not known to it")
 
 
 def choose_runs(definition: Definition, present: Sequence[str]) -> dict[str, str | None]:
-    """Return the runs that the report is about: ``reference`` (SFT), ``main`` (the first that looks at truthfulness), ``control``."""
+    """Return the runs that the report is about: ``main`` (the first tuned one that looks at truthfulness), ``reference`` (the supervised
+    run that it descends from), ``base`` (the model that it comes from, as it is) and ``control`` (of the same descent where there is one).
+    """
     runs = {name: run for name, run in definition.runs.items() if name in present}
     tuned = [name for name, run in runs.items() if run.kind == "dpo" and run.reward != "random"]
+    main = next((name for name in tuned if runs[name].reward.startswith("factscore")), tuned[0] if tuned else None)
+    own = supervised_run(definition, main) if main else next((name for name, run in runs.items() if run.kind == "sft"), "")
+
+    def nearest(names: Sequence[str]) -> str | None:
+        return next((name for name in names if supervised_run(definition, name) == own), names[0] if names else None)
+
     return {
-        "base": next((name for name, run in runs.items() if run.kind == "base"), None),
-        "reference": next((name for name, run in runs.items() if run.kind == "sft"), None),
-        "main": next((name for name in tuned if runs[name].reward.startswith("factscore")), tuned[0] if tuned else None),
-        "control": next((name for name, run in runs.items() if run.reward == "random"), None),
+        "base": nearest([name for name, run in runs.items() if run.kind == "base"]),
+        "reference": own if own in runs else None,
+        "main": main,
+        "control": nearest([name for name, run in runs.items() if run.kind == "dpo" and run.reward == "random"]),
     }
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Return the policies that no other beats on both axes, by incorrect facts.
+
+    Args:
+        points: {policy: (incorrect facts, correct facts)}. One that is equal in both to another is beaten by neither.
+    """
+
+    def beaten(name: str) -> bool:
+        x, y = points[name]
+        return any(a <= x and b >= y and (a, b) != (x, y) for a, b in points.values())
+
+    return sorted((name for name in points if not beaten(name)), key=lambda name: points[name])
 
 
 def compare(summary: Summary, reference: Summary, resamples: int, seed: int) -> dict[str, Any]:
@@ -47,7 +70,7 @@ def compare(summary: Summary, reference: Summary, resamples: int, seed: int) -> 
         ours, theirs = (_of_names(other, other["per_person"]["sums"][decoding], names) for other in (summary, reference))
         differences: dict[str, Any] = {}
         relative: dict[str, Any] = {}
-        for judge, figures in (*((judge, JUDGED) for judge in summary["judges"]), ("plain", PLAIN)):
+        for judge, figures in (*((judge, JUDGED) for judge in [*summary["judges"], *summary.get("second_judges", ())]), ("plain", PLAIN)):
             pairs = {name: (columns(judge, figure, ours), columns(judge, figure, theirs), figure) for name, figure in figures.items()}
             differences[judge] = {n: difference(a, b, draws, figure.scale) for n, (a, b, figure) in pairs.items() if a and b}
             relative[judge] = {n: relative_change(a, b, draws) for n, (a, b, _) in pairs.items() if a and b and n in ("correct", "incorrect", "facts", "words")}

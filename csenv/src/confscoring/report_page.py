@@ -6,16 +6,20 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from confscoring.report_calibration import LEAD as CALIBRATION_LEAD
+from confscoring.report_calibration import calibration_content
 from confscoring.report_choice import choice_section
 from confscoring.report_confidence_page import confidence_section
 from confscoring.report_figures import fate_bars, reward_curves, scatter
+from confscoring.report_judges import judges_table, opinions_table
+from confscoring.report_samples import samples_section
 from confscoring.report_style import STYLE
-from confscoring.report_tables import confusion, cost_table, decodings, judges_table, main_table, verifier_table
-from confscoring.report_words import NBSP, find_run, fixed, short_label
+from confscoring.report_tables import confusion, cost_table, decodings, main_table, verifier_table
+from confscoring.report_words import NBSP, find_run, fixed, reference_label, short_label
+from confscoring.report_work import provenance_table, work_table
 
 Numbers = Mapping[str, Any]
 _PAPER = "https://arxiv.org/abs/2311.08401"
-_SIGNS = {"correct": "✓", "incorrect": "✗", "unparsed": "unread", "off_topic": "other person", "vague": "", "repeat": ""}
 _LEGEND = ('<ul class="legend"><li><i class="f-good"></i>correct</li><li><i class="f-bad"></i>incorrect</li>'
            '<li><i class="f-vague"></i>vague: “… is unrecorded”</li><li>rest: left out</li></ul>')  # fmt: skip
 
@@ -37,10 +41,12 @@ def render(numbers: Numbers) -> str:
         _results(numbers),
         _cost(numbers),
         _fates(numbers),
-        _examples(numbers),
+        _samples(numbers),
         _verifier(numbers),
+        _calibration(numbers),
         _rewards(numbers),
         _training(numbers),
+        _work(numbers),
         _limits(numbers),
     ]
     return (
@@ -58,7 +64,8 @@ def _picture(numbers: Numbers) -> str:
     if not any(run["present"] and "sample" in run["decodings"] for run in numbers["runs"]):
         return ""
     caption = ("Sampled responses. Up is more that is true, left is less that is false; a policy that only falls silent moves to the lower left corner. "
-               "Thin crosses: 95 % intervals over people. Arrows start at SFT.")  # fmt: skip
+               f"Thin crosses: 95 % intervals over people. Arrows start at {html.escape(reference_label(numbers))}."
+               + (" Solid steps: the Pareto front; what lies on it no other policy beats in both." if len(numbers["front"]) > 1 else ""))  # fmt: skip
     drawn = scatter(numbers, 660, 500, "only-wide") + scatter(numbers, 358, 400, "only-narrow")
     marks = "".join(
         f'<li class="{row["status"]}"><span class="mark">{_MARKS[row["status"]]}</span>'
@@ -78,7 +85,8 @@ def _subject(numbers: Numbers) -> str:
     if main is None:
         return "No tuned policy yet."
     bounds = "The first three bounds are the design’s own test; the others mark where a cost starts to hurt."
-    return f"{html.escape(short_label(main['label']))} against SFT, sampled responses. {bounds}"
+    other = short_label((find_run(numbers, numbers["roles"]["reference"]) or {"label": "SFT"})["label"])
+    return f"{html.escape(short_label(main['label']))} against {html.escape(other)}, sampled responses. {bounds}"
 
 
 def _results(numbers: Numbers) -> str:
@@ -86,8 +94,10 @@ def _results(numbers: Numbers) -> str:
     lead = (f"{numbers['people']} people of the split “{html.escape(numbers['split'])}”, {judged}. Text that could not be read, or that is "
             f"about somebody else, counts as incorrect. "
             f"Intervals: percentile bootstrap over people, {numbers['resamples']} resamples; differences are paired.")  # fmt: skip
-    absent = [html.escape(run["label"]) for run in numbers["runs"] if not run["present"]]
+    absent = [html.escape(run["label"]) for run in numbers["runs"] if not run["present"] and not run["extra"]]
     missing = f'<p class="note">Not run: {", ".join(absent)}.</p>' if absent else ""
+    extra = sum(run["extra"] and not run["present"] for run in numbers["runs"])
+    missing += f'<p class="note">{extra} further {"policy is" if extra == 1 else "policies are"} defined and not made: <code>RUNS=all</code>.</p>' if extra else ""
     short = [f"{html.escape(run['label'])} {len(run['missing'])}" for run in numbers["runs"] if run["present"] and run["missing"]]
     missing += f'<p class="note">People without scored responses, left out: {", ".join(short)}.</p>' if short else ""
     return _section("Results", lead, "".join(main_table(numbers, decoding) for decoding in decodings(numbers)) + missing)
@@ -121,46 +131,28 @@ def _fates(numbers: Numbers) -> str:
     return _section("Where the falsehoods went", lead, f'{_LEGEND}<div class="flow">{figures}</div>')
 
 
-def _examples(numbers: Numbers) -> str:
-    roles, examples = numbers["roles"], numbers["examples"]
-    runs = [run for run in (find_run(numbers, roles[role]) for role in ("reference", "main")) if run]
-    people = [marked["topic"] for marked in examples.get(roles["reference"] or roles["main"] or "", [])]
-    if len(people) > 3:
-        people = [people[0], people[len(people) // 2], people[-1]]
-    if not runs or not people:
-        return ""
-    blocks = []
-    for topic in people:
-        sides, tier = [], ""
-        for run in runs:
-            marked = next((row for row in examples[run["name"]] if row["topic"] == topic), None)
-            if marked is not None:
-                tier = f" <small>{html.escape(marked['tier'])} by exposure</small>" if marked["tier"] else ""
-                sides.append(
-                    f'<div class="bio"><h4>{html.escape(short_label(run["label"]))}</h4>'
-                    f"<p>{' '.join(_piece(piece) for piece in marked['pieces']) or '(empty)'}</p></div>"
-                )
-        blocks.append(f'<article><h3>{html.escape(topic)}{tier}</h3><div class="bios">{"".join(sides)}</div></article>')
-    lead = ("First sampled response about the first person of the highest, middle and lowest exposure tier: chosen by rule, not by result. "
-            "✓ correct, ✗ incorrect with the truth beside it, grey is left open.")  # fmt: skip
-    return _section("Three people, before and after", lead, "".join(blocks))
-
-
-def _piece(piece: Numbers) -> str:
-    sign, status = _SIGNS.get(piece["status"], ""), html.escape(piece["status"])
-    truth = f" <em>({html.escape(piece['truth'])})</em>" if "truth" in piece else ""
-    return f'<span class="{status}">{html.escape(piece["text"])}{f"<sup>{sign}</sup>" if sign else ""}</span>{truth}'
+def _samples(numbers: Numbers) -> str:
+    found = samples_section(numbers)
+    return _section(*found) if found else ""
 
 
 def _verifier(numbers: Numbers) -> str:
+    opinions = opinions_table(numbers)
+    second = ("What a policy gains by the verifier that rewarded it and not by another is learnt from that verifier’s mistakes: over-optimisation."
+              if opinions else "")  # fmt: skip
     if not any(run["present"] and "verifier_vs_truth" in run["decodings"].get("sample", {}) for run in numbers["runs"]):
-        return ""
+        return _section("How far the verifier can be trusted", f"Its verdicts are what FactTune-FS is trained on. {second}", opinions) if opinions else ""
     lead = ("The verifier sees retrieved passages, not the truth, and its verdicts are what FactTune-FS is trained on. Precision: of the "
             "claims that it supports, how many are true. "
-            "Recall: of the true claims, how many it supports; it cannot confirm facts that the knowledge base lacks.")  # fmt: skip
+            f"Recall: of the true claims, how many it supports; it cannot confirm facts that the knowledge base lacks. {second}").rstrip()  # fmt: skip
     runs = [run for run in (find_run(numbers, numbers["roles"][role]) for role in ("reference", "main")) if run and "sample" in run["decodings"]]
     pairs = "".join(f"<div>{confusion(numbers, run)}</div>" for run in runs)
-    return _section("How far the verifier can be trusted", lead, f'<div class="bios">{pairs}</div>{verifier_table(numbers)}{judges_table(numbers)}')
+    return _section("How far the verifier can be trusted", lead, f'<div class="bios">{pairs}</div>{verifier_table(numbers)}{judges_table(numbers)}{opinions}')
+
+
+def _calibration(numbers: Numbers) -> str:
+    content = calibration_content(numbers)
+    return _section("Does it still know what it knows?", CALIBRATION_LEAD, content) if content else ""
 
 
 def _rewards(numbers: Numbers) -> str:
@@ -197,6 +189,11 @@ def _training(numbers: Numbers) -> str:
 def _fitted(label: str, steps: list[Numbers]) -> str:
     losses = [step["loss"] for step in steps if "split" not in step and "loss" in step]
     return f"{html.escape(label)}: loss {fixed(losses[0], 3)} → {fixed(losses[-1], 3)} over {steps[-1]['step']} steps." if losses else ""
+
+
+def _work(numbers: Numbers) -> str:
+    lead = "What each policy took, counted: the same on every machine. And what all of it rests on."
+    return _section("Work and provenance", lead, work_table(numbers) + f'<h3 class="caption">Provenance</h3>{provenance_table(numbers)}')
 
 
 def _limits(numbers: Numbers) -> str:

@@ -9,11 +9,13 @@ COLOURS = """
 :root { color-scheme: light dark;
   --paper: #fbfaf7; --card: #ffffff; --ink: #1d2126; --muted: #59616b; --rule: #dfdcd3; --faint: #efede6;
   --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
-  --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f; }
+  --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f;
+  --r8: #3f6b1f; --r9: #5a5fb0; --r10: #8a5a2b; --r11: #007a8a; --r12: #a03c86; --r13: #55606b; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #15181c; --card: #1b1f25; --ink: #e7e9ec; --muted: #a4acb6; --rule: #343a43; --faint: #22272e;
   --good: #74b7f0; --good-soft: #1d3449; --bad: #f0965f; --bad-soft: #452a1b; --vague: #8b939d; --vague-soft: #2b3037;
-  --r0: #9aa1aa; --r1: #e7e9ec; --r2: #74b7f0; --r3: #e0ab4a; --r4: #56c2a9; --r5: #c994db; --r6: #9aa1aa; --r7: #ec8ba7; } }
+  --r0: #9aa1aa; --r1: #e7e9ec; --r2: #74b7f0; --r3: #e0ab4a; --r4: #56c2a9; --r5: #c994db; --r6: #9aa1aa; --r7: #ec8ba7;
+  --r8: #a5cc7c; --r9: #a9adf0; --r10: #d9a877; --r11: #5fcbdc; --r12: #e29ace; --r13: #b8c1cb; } }
 """
 
 DRAWINGS = """
@@ -21,18 +23,13 @@ svg { display: block; max-width: 100%; height: auto; overflow: visible; font-fam
 svg text { fill: var(--ink); font-size: 12.5px; font-variant-numeric: tabular-nums; } svg .m { fill: var(--muted); } svg .s { font-size: 11.5px; }
 svg .b { font-weight: 650; } svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
 svg .rule { stroke: var(--rule); stroke-width: 1; } svg .iso { stroke: var(--vague); stroke-width: 1; stroke-dasharray: 2 4; opacity: .6; }
+svg .front { fill: none; stroke: var(--muted); stroke-width: 1.2; opacity: .6; }
 svg .on-good { fill: var(--card); font-weight: 600; }
 """
 
 STYLE = (
     COLOURS
     + """
-@media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #f4f4f4;
-  --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
-  --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f; }
-  section, .tile, figure, article { break-inside: avoid; } h3, h3 + .note { break-after: avoid; }
-  .panels { grid-template-columns: 1fr 1fr !important; } th, td { padding: 6px 5px !important; }
-  .scroll { overflow: visible !important; } details > * { display: block; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
@@ -100,12 +97,24 @@ h3 small { font-weight: 400; color: var(--muted); font-size: .88rem; } .caption 
 article { margin-top: 26px; }
 .bio { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 12px 16px; } .bio p { margin: 6px 0 0; line-height: 1.75; }
 .bio h4 { margin: 0; font-size: .86rem; color: var(--muted); font-weight: 600; }
-.bio span { border-radius: 3px; padding: 1px 3px; box-decoration-break: clone; -webkit-box-decoration-break: clone; }
-.correct { background: var(--good-soft); } .incorrect, .off_topic, .unparsed { background: var(--bad-soft); } .vague { background: var(--vague-soft); color: var(--muted); } .repeat { color: var(--muted); }
-.bio sup { font-size: .72rem; font-weight: 700; line-height: 0; margin-left: 2px; } .correct sup { color: var(--good); } .incorrect sup, .off_topic sup, .unparsed sup { color: var(--bad); }
+.bio { position: relative; } .bio p > span, .verdicts span { border-radius: 3px; padding: 1px 3px; box-decoration-break: clone; -webkit-box-decoration-break: clone; }
+.verdicts { margin-bottom: 4px; } .fact { cursor: help; } .verdicts span { color: var(--ink); }
+.correct { background: var(--good-soft); border-bottom: 2px solid var(--good); }
+.incorrect, .off_topic, .unparsed { background: var(--bad-soft); border-bottom: 2px dashed var(--bad); }
+.irrelevant { background: var(--vague-soft); border-bottom: 2px dotted var(--muted); }
+.bio .vague, .verdicts .vague { background: var(--vague-soft); color: var(--muted); } .bio .repeat, .verdicts .repeat { color: var(--muted); }
+.bio sup, .verdicts sup { font-size: .72rem; font-weight: 700; line-height: 0; margin-left: 2px; } .correct sup { color: var(--good); }
+.incorrect sup, .off_topic sup, .unparsed sup { color: var(--bad); } .irrelevant sup { color: var(--muted); }
 .bio em { font-style: normal; color: var(--bad); font-size: .86rem; }
+.fact:focus-visible, summary:focus-visible { outline: 2px solid var(--good); outline-offset: 1px; }
+.tip { display: none; position: absolute; left: 10px; right: 10px; z-index: 5; margin-top: 5px; padding: 9px 12px; background: var(--card); color: var(--ink);
+  border: 1px solid var(--muted); border-radius: 6px; box-shadow: 0 6px 20px rgba(0, 0, 0, .22); font-size: .86rem; line-height: 1.45; overflow-wrap: anywhere; }
+.fact:hover .tip, .fact:focus .tip { display: block; } .fact:hover ~ .fact:focus .tip { display: none; }
+.chips { line-height: 2; } .chips small { color: var(--muted); }
+.facts { font-size: .86rem; } .facts ol { margin: 8px 0 0; padding-left: 1.5em; } .facts li { margin-bottom: 7px; overflow-wrap: anywhere; }
 code { font: .84em ui-monospace, "Liberation Mono", monospace; overflow-wrap: anywhere; }
 details { margin-top: 12px; } summary { cursor: pointer; color: var(--muted); }
+.wrap th { white-space: normal; } .wrap td { overflow-wrap: anywhere; }
 ul.plain { padding-left: 1.1em; max-width: 46em; margin: 8px 0; } ul.plain li { margin-bottom: 6px; }
 footer { margin-top: 60px; padding-top: 18px; border-top: 1px solid var(--rule); color: var(--muted); font-size: .86rem; }
 @media (max-width: 860px) { .split { grid-template-columns: minmax(0, 1fr); gap: 20px; } .bios { grid-template-columns: 1fr; } }
@@ -115,6 +124,26 @@ footer { margin-top: 60px; padding-top: 18px; border-top: 1px solid var(--rule);
   .small { grid-template-columns: 1fr 1fr; gap: 4px 18px; } .heat td small { font-size: .68rem; }
   .heat tbody th { padding: 6px 4px 6px 10px; min-width: 112px; font-size: .84rem; }
   .checks li { grid-template-columns: 1fr; gap: 0; } }
+@media print { @page { margin: 14mm 12mm; }
+  :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #f4f4f4;
+  --good: #15609f; --good-soft: #dcebf7; --bad: #b3470e; --bad-soft: #fbe5d8; --vague: #8b9097; --vague-soft: #ebebea;
+  --r0: #7b8087; --r1: #1d2126; --r2: #15609f; --r3: #a66a00; --r4: #0b7a66; --r5: #8a4a9e; --r6: #7b8087; --r7: #9c2f4f;
+  --r8: #3f6b1f; --r9: #5a5fb0; --r10: #8a5a2b; --r11: #007a8a; --r12: #a03c86; --r13: #55606b; }
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  html { font-size: 12px; } body { font-size: 12px; }
+  main { padding: 0; max-width: none; } section { margin-top: 28px; }
+  .tile, figure, .bio, tr, .checks li { break-inside: avoid; } .checks { break-before: avoid; } h2, h3, .caption, h3 + .note, section > p { break-after: avoid; }
+  section > p { break-inside: avoid; } .split svg { width: 430px; } .flow figure svg { width: 300px; }
+  .tiles { grid-template-columns: repeat(4, 1fr); } .bios { grid-template-columns: 1fr 1fr; }
+  .split { grid-template-columns: minmax(0, 1fr); gap: 14px; } .panels, .curves { grid-template-columns: repeat(3, 1fr); } .flow { columns: 2; }
+  .only-wide { display: block; } .only-narrow { display: none; }
+  .scroll { overflow: visible; background: none; } table { font-size: 10px; } thead { display: table-header-group; }
+  th, td { padding: 4px 3px; white-space: normal; }
+  tbody th { position: static; min-width: 0; max-width: none; } thead th:first-child { position: static; }
+  td small, th small, .note, figcaption { font-size: 9px; } .track { width: 60px; } .heat td { min-width: 0; }
+  .facts { font-size: 9px; line-height: 1.35; } .facts li { margin-bottom: 1px; } .bio { padding: 6px 10px; } .bio p { line-height: 1.5; }
+  .tip { display: none !important; } a { color: inherit; }
+  details::details-content { content-visibility: visible; display: block; height: auto; } details > * { display: block; } summary { list-style: none; } }
 """
 )
 

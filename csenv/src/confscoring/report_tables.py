@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confscoring.report_words import NBSP, bounds, counted, find_run, fixed, short_label, tone
+from confscoring.report_words import NBSP, bounds, compared_with, counted, fixed, reference_label, short_label, tone
 
 Numbers = Mapping[str, Any]
 _DECODINGS = {"greedy": "Greedy decoding"}
@@ -37,9 +37,16 @@ def cell(value: str, small: str = "", mood: str = "") -> str:
     return f"<td{class_}>{html.escape(value)}" + (f"<small>{html.escape(small)}</small>" if small else "") + "</td>"
 
 
-def row_title(label: str) -> str:
+def row_title(label: str, note: str = "") -> str:
+    """Return a row's head: a run's label, what stands in brackets small, and a note below."""
     main, _, rest = label.partition(" (")
-    return f'<th scope="row">{html.escape(main)}' + (f" <small>({html.escape(rest)}</small>" if rest else "") + "</th>"
+    small = f" <small>({html.escape(rest)}</small>" if rest else ""
+    return f'<th scope="row">{html.escape(main)}{small}' + (f"<small>{html.escape(note)}</small>" if note else "") + "</th>"
+
+
+def run_title(numbers: Numbers, run: Numbers) -> str:
+    """Return a row's head that says, where runs descend from several supervised ones, which of them this one is compared with."""
+    return row_title(run["label"], compared_with(numbers, run))
 
 
 def decoding_title(numbers: Numbers, decoding: str) -> str:
@@ -55,7 +62,7 @@ def decodings(numbers: Numbers) -> list[str]:
 def main_table(numbers: Numbers, decoding: str) -> str:
     """Return per cent correct and facts of every run, and the paired differences from SFT."""
     judge, rows = numbers["judge"], []
-    other = short_label((find_run(numbers, numbers["roles"]["reference"]) or {"label": "SFT"})["label"])
+    other = reference_label(numbers)
     for run in numbers["runs"]:
         if not run["present"] or decoding not in run["decodings"]:
             continue
@@ -63,14 +70,14 @@ def main_table(numbers: Numbers, decoding: str) -> str:
         change = run.get("versus_reference", {})
         differences = change.get("decodings", {}).get(decoding, {}).get(judge, {})
         relative = change.get("relative", {}).get(decoding, {}).get(judge, {})
-        cells = row_title(run["label"])
+        cells = run_title(numbers, run)
         cells += cell(fixed(figures["percent_correct"]["value"]), bounds(figures["percent_correct"]))
-        cells += _change(differences.get("percent_correct"), 1)
+        cells += change_cell(differences.get("percent_correct"), 1)
         cells += cell(fixed(figures["percent_correct_macro"]["value"]), bounds(figures["percent_correct_macro"]))
         for name, better in (("correct", 1), ("incorrect", -1)):
             cells += cell(fixed(figures[name]["value"], 2), bounds(figures[name], 2))
-            cells += _change(relative.get(name), better, 0, " %")
-        rows.append((_row_class(numbers, run), cells))
+            cells += change_cell(relative.get(name), better, 0, " %")
+        rows.append((row_class(numbers, run), cells))
     head = [
         "Policy",
         "% correct<br>(all facts)",
@@ -96,17 +103,18 @@ def cost_table(numbers: Numbers, decoding: str) -> str:
         figures = run["decodings"][decoding]["figures"]["plain"]
         change = run.get("versus_reference", {})
         differences = change.get("decodings", {}).get(decoding, {}).get("plain", {})
-        cells = row_title(run["label"])
+        cells = run_title(numbers, run)
         for name, digits in columns:
             if name == "off_topic" and book:
                 accuracy = run.get("closed_book", {}).get("accuracy")
-                cells += cell(fixed(accuracy["value"]) if accuracy else "–", bounds(accuracy) if accuracy else "") + _change(change.get("closed_book"), 1)
+                cells += cell(fixed(accuracy["value"]) if accuracy else "–", bounds(accuracy) if accuracy else "") + change_cell(change.get("closed_book"), 1)
             cells += cell(fixed(figures[name]["value"], digits), bounds(figures[name], digits), tone(differences.get(name), better.get(name, 0)))
-        rows.append((_row_class(numbers, run), cells))
+        rows.append((row_class(numbers, run), cells))
     head = ["Policy", "facts", "words", "vague, % of<br>sentences", "empty, % of<br>responses", "unread, % of<br>sentences"]
-    head += ["closed-book<br>accuracy, %", "its difference<br>from SFT"] if book else []
+    head += ["closed-book<br>accuracy, %", f"its difference<br>from {html.escape(reference_label(numbers))}"] if book else []
     head += ["about some-<br>body else", "repeated<br>facts"]
-    return table(decoding_title(numbers, decoding), "per response unless said; coloured where the difference from SFT leaves zero out", head, rows)
+    note = f"per response unless said; coloured where the difference from {reference_label(numbers)} leaves zero out"
+    return table(decoding_title(numbers, decoding), note, head, rows)
 
 
 def verifier_table(numbers: Numbers) -> str:
@@ -123,7 +131,7 @@ def verifier_table(numbers: Numbers) -> str:
         cells += "".join(cell(fixed(shares[name])) for name in ("agreement", "precision", "recall"))
         cells += cell(str(claims["unsupported_true_absent"])) + cell(str(claims["unsupported_true_present"])) + cell(str(claims["supported_false"]))
         cells += cell(fixed(judged["truth"]["percent_correct"]["value"])) + cell(fixed(judged["verifier"]["percent_correct"]["value"]))
-        rows.append((_row_class(numbers, run), cells))
+        rows.append((row_class(numbers, run), cells))
     head = [
         "Policy",
         "claims",
@@ -137,25 +145,6 @@ def verifier_table(numbers: Numbers) -> str:
         "% correct<br>by verifier",
     ]
     return table("Verifier against the truth", "claims of sampled responses", head, rows)
-
-
-def judges_table(numbers: Numbers) -> str:
-    """Return every verifier against the truth, run by run: the one that rewarded, and those that only judge; "" where there is one alone."""
-    rows = []
-    for run in numbers["runs"]:
-        found = run["decodings"].get("sample", {}).get("verifier_vs_truth") if run["present"] else None
-        others = {name: judged["sample"] for name, judged in run.get("judges_vs_truth", {}).items() if "sample" in judged}
-        if found is None or not others:
-            continue
-        for name, judged in {"": found, **others}.items():
-            claims = judged["claims"]
-            kind = f"judge {name}" if name else "its scores reward"
-            cells = f'{row_title(run["label"])}<td class="words">{html.escape(numbers["verifiers"][name])}<small>{html.escape(kind)}</small></td>'
-            cells += "".join(cell(fixed(judged["rates"][share])) for share in ("agreement", "precision", "recall"))
-            cells += cell(str(claims["unsupported_true"])) + cell(str(claims["supported_false"]))
-            rows.append((_row_class(numbers, run), cells))
-    head = ["Policy", "verifier", "agreement, %", "precision, %", "recall, %", "true, but<br>turned down", "false, but<br>supported"]
-    return table("Verifiers side by side", "the same claims of sampled responses", head, rows, words=(1,)) if rows else ""
 
 
 def confusion(numbers: Numbers, run: Numbers) -> str:
@@ -207,11 +196,13 @@ def pairs_table(numbers: Numbers, split: str) -> str:
     return table({"train": "Training pairs", "dpoval": "Held-out pairs"}.get(split, split), "counted from the rewards file", head, rows)
 
 
-def _change(interval: Numbers | None, better: int, digits: int = 1, unit: str = "") -> str:
+def change_cell(interval: Numbers | None, better: int, digits: int = 1, unit: str = "") -> str:
+    """Return a cell with a change and its interval, coloured where that leaves zero out."""
     if not interval or interval["value"] is None:
         return cell("")
     return cell(fixed(interval["value"], digits, True) + unit, bounds(interval, digits, True), tone(interval, better))
 
 
-def _row_class(numbers: Numbers, run: Numbers) -> str:
+def row_class(numbers: Numbers, run: Numbers) -> str:
+    """Return the class of a run's row: the two that the page is about stand out."""
     return "key" if run["name"] in (numbers["roles"]["main"], numbers["roles"]["reference"]) else ""

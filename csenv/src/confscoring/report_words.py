@@ -56,6 +56,21 @@ def short_label(label: str) -> str:
     return label.split(" (")[0]
 
 
+def reference_label(numbers: Numbers) -> str:
+    """Return what differences are from: the supervised run's label, "its SFT" where runs descend from several."""
+    if len({run["reference"] for run in numbers["runs"] if run["present"] and run.get("reference")}) > 1:
+        return "its SFT"
+    return short_label((find_run(numbers, numbers["roles"]["reference"]) or {"label": "SFT"})["label"])
+
+
+def compared_with(numbers: Numbers, run: Numbers) -> str:
+    """Return which supervised run a run is compared with, in words; "" where all are compared with the same, and for that one itself."""
+    other = find_run(numbers, run.get("reference"))
+    if other is None or other["name"] == run["name"] or reference_label(numbers) != "its SFT":
+        return ""
+    return f"against {other['label']}"
+
+
 def headline(numbers: Numbers) -> dict[str, Any]:
     """Return {"title", "text", "tiles": [{"label", "value", "note", "tone"}]} for sampled responses."""
     judge, roles = numbers["judge"], numbers["roles"]

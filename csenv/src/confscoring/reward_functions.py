@@ -9,7 +9,7 @@ A reward of one's own is one more such function, in a Python file that the defin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from confscoring.confidence import Confidence, least_negative_entropy, mean_or_none
@@ -60,6 +60,7 @@ class ResponseFacts:
         samples: Answers sampled per atomic question.
         entities: Confidence in each resampled entity; empty where entities are not enabled.
         draw: A number in [0, 1) of this response's own, whatever it says.
+        flips: One more for each of its facts; empty where no reward needs them.
     """
 
     topic: str
@@ -72,6 +73,7 @@ class ResponseFacts:
     samples: int
     entities: tuple[Confidence, ...] = ()
     draw: float = 0.0
+    flips: tuple[float, ...] = ()
 
 
 Reward = Callable[[ResponseFacts, RewardsSettings], float | None]
@@ -145,6 +147,33 @@ FACTS = (factscore_avg, factscore_lp_avg, factscore_detail_avg, aq_neg_ent_avg, 
 ENTITIES = (ne_neg_ent_avg, ne_max_conf_avg, ne_exp_conf_avg)
 
 
-def known_rewards(entities: bool) -> dict[str, Reward]:
-    """Return the rewards that come with the project by their names, in the order of the file's columns."""
-    return {reward.__name__: reward for reward in (*FACTS, *(ENTITIES if entities else ()), random)}
+def flipped_name(share: float) -> str:
+    """Return the name of the reward by a judge that errs on this share of the facts: factscore_flip05_avg for 0.05."""
+    return f"factscore_flip{100 * share:02.6g}_avg".replace(".", "_")
+
+
+def flipped_reward(share: float) -> Reward:
+    """Return the share of supported facts as a judge would give it that errs on a share of them, at random.
+
+    Verdicts are flipped, those on claims: text that could not be read, or is about somebody else, is given none. What is flipped at
+    5 % is flipped at 10 % as well, so that the rewards differ by the rate alone.
+    """
+
+    def reward(response: ResponseFacts, _: RewardsSettings) -> float | None:
+        verdicts = [
+            fact.supported != (fact.kind == "claim" and draw < share) for fact, draw in zip(response.facts, response.flips, strict=True)
+        ]  # fmt: skip
+        return sum(verdicts) / len(verdicts) if verdicts else None
+
+    return reward
+
+
+def known_rewards(entities: bool, flipped: Sequence[float] = ()) -> dict[str, Reward]:
+    """Return the rewards that come with the project by their names, in the order of the file's columns.
+
+    Args:
+        entities: Whether entities are enabled.
+        flipped: Shares of the verdicts that the judges err on whose rewards are wanted, too.
+    """
+    named = {reward.__name__: reward for reward in (*FACTS, *(ENTITIES if entities else ()), random)}
+    return named | {flipped_name(share): flipped_reward(share) for share in flipped}

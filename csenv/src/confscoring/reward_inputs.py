@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from confscoring.confidence import score_classes
@@ -25,6 +25,7 @@ class ScoredText:
     Attributes:
         groups: The answers to the question of each decision, None where there are none.
         entities: The resampled texts of each entity.
+        draw, flips: Numbers in [0, 1): one of its own, and where a reward needs them one for each of its facts.
     """
 
     topic: str
@@ -34,7 +35,8 @@ class ScoredText:
     row: ScoredResponse
     groups: tuple[AnswerGroup | None, ...]
     entities: tuple[AnswerGroup, ...]
-    draw: float
+    draw: float = 0.0
+    flips: tuple[float, ...] = ()
 
     def answer_groups(self) -> Iterator[AnswerGroup]:
         """Yield all that has to be classified."""
@@ -66,9 +68,37 @@ def read_topic(ctx: Context, topic: str) -> list[ScoredText]:
             tuple(_answers_to(decision, answers, topic) for decision in decisions_of(row)),
             _entities_of(question, key, text, resampled),
             float(uniforms(ctx.definition.seed, ctx.definition.name, f"random reward/{question}/{topic}", index, 1)[0]),
+            draw_flips(ctx, topic, question, index, row),
         )
         for (question, index, text), row, answers, key in zip(texts, rows, samples["samples"], keys, strict=True)
     ]  # fmt: skip
+
+
+def draw_flips(ctx: Context, topic: str, question: str, index: int, row: ScoredResponse) -> tuple[float, ...]:
+    """Return a number in [0, 1) for every fact of a response, which decides at which rates its verdict is flipped; none where rewards.flipped is empty."""
+    if not ctx.definition.rewards.flipped:
+        return ()
+    return tuple(uniforms(ctx.definition.seed, ctx.definition.name, f"flip/{question}/{topic}", index, len(decisions_of(row))).tolist())
+
+
+def read_asked_back(ctx: Context, topic: str, questions: Sequence[str]) -> list[ScoredText]:
+    """Return a policy's responses on a topic, one to every question, with what it answered when it was asked back about them.
+
+    Raises:
+        UsageError: A file of the topic is missing.
+        RecordError: One of them cannot be read, or they do not fit together.
+    """
+    rows: ScoredResponses = load(ctx.paths.atomic_qs(topic, ctx.run), ScoredResponses)
+    samples: AnswerSamples = load(ctx.paths.samples("own", topic, ctx.run), AnswerSamples)
+    if not len(questions) == len(rows) == len(samples["samples"]):
+        raise RecordError(
+            f"{topic} has {len(questions)} questions, {len(rows)} responses to ask about and {len(samples['samples'])} with answers. "
+            "Run `make eval` again (`make plan`)."
+        )
+    return [
+        ScoredText(topic, question, 0, row["generation"], row, tuple(_answers_to(decision, answers, topic) for decision in decisions_of(row)), ())
+        for question, row, answers in zip(questions, rows, samples["samples"], strict=True)
+    ]
 
 
 def decisions_of(row: ScoredResponse) -> list[Decision]:
@@ -117,7 +147,7 @@ def describe(item: ScoredText, classes: Mapping[AnswerGroup, AnswerClasses], sam
         ))  # fmt: skip
     return ResponseFacts(
         item.topic, item.question, item.index, item.text, tuple(facts), _finite(item.row["init_score"]), _finite(item.row["score"]), samples,
-        tuple(score_classes(classes[group].sizes, None) for group in item.entities), item.draw,
+        tuple(score_classes(classes[group].sizes, None) for group in item.entities), item.draw, item.flips,
     )  # fmt: skip
 
 

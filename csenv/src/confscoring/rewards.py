@@ -56,7 +56,7 @@ def produce(ctx: Context) -> list[Path]:
         except (UsageError, RecordError) as error:
             missing[name] = str(error)
     _refuse_missing(ctx, missing)  # before a service is paid for the rest
-    responses = _classify(ctx, texts, missing)
+    responses = classify(ctx, texts, missing)
     _refuse_missing(ctx, missing)
     return _write(ctx, ctx.split, responses, functions, missing)
 
@@ -86,9 +86,9 @@ def _write(
 
 def choose_rewards(ctx: Context) -> dict[str, Reward]:
     """Return the rewards of a dataset by their names: those that come with the project, then its own."""
-    known = known_rewards(ctx.definition.entities.enabled)
-    module = ctx.definition.rewards.module
-    return known | load_rewards(ctx.data_dir / module, {"responses", *known_rewards(True)}) if module else known
+    module, flipped = ctx.definition.rewards.module, ctx.definition.rewards.flipped
+    known = known_rewards(ctx.definition.entities.enabled, flipped)
+    return known | load_rewards(ctx.data_dir / module, {"responses", *known_rewards(True, flipped)}) if module else known
 
 
 def _refuse_missing(ctx: Context, missing: Mapping[str, str]) -> None:
@@ -102,7 +102,7 @@ def _refuse_missing(ctx: Context, missing: Mapping[str, str]) -> None:
     )
 
 
-def _classify(ctx: Context, texts: Mapping[str, list[ScoredText]], missing: dict[str, str]) -> dict[str, list[ResponseFacts]]:
+def classify(ctx: Context, texts: Mapping[str, list[ScoredText]], missing: dict[str, str]) -> dict[str, list[ResponseFacts]]:
     """Return the responses of each topic with their answers classified; of a topic for which that failed, the reason goes to ``missing``."""
     assert ctx.definition.answers is not None
     groups = list(dict.fromkeys(group for items in texts.values() for item in items for group in item.answer_groups()))

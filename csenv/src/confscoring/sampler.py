@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from confscoring.batches import Work, close_gaps, count_shared, take_batch
-from confscoring.compat import count_positions, load_model, open_runner
+from confscoring.compat import EarlyLayers, count_positions, find_parts, load_model, open_runner
 from confscoring.draws import uniforms
 from confscoring.sampling import Prompt, Sample
 from confscoring.stops import Stops
 from volume.errors import ItemError, UsageError
-from volume.settings import SamplingSettings
+from volume.settings import DecoderSettings, SamplingSettings
 
 
 @dataclass
@@ -47,15 +47,17 @@ class Sampler:
         dtype: float32, bfloat16 or float16.
         seed, dataset: Identity of the draws.
         device_map: How a model that one card does not hold is shared out: auto, balanced or sequential.
+        dola: Tokens are drawn by the contrast of the last layer with an earlier one; None: by the model's own probabilities.
 
     Raises:
-        UsageError: The model cannot be loaded.
+        UsageError: The model cannot be loaded, or lacks the layers that are contrasted.
     """
 
-    def __init__(self, folder: Path, dtype: str, seed: int, dataset: str, device_map: str = "") -> None:
+    def __init__(self, folder: Path, dtype: str, seed: int, dataset: str, device_map: str = "", dola: DecoderSettings | None = None) -> None:
         self.tokenizer, self.model = load_model(folder, dtype, device_map)
         self.forwards = Forwards()
         self._runner: Any = open_runner(self.model)  # each kind takes its own kind of cache
+        self._dola, self._early = dola, _watch_layers(self.model, dola) if dola else None
         self._positions = count_positions(self.model)
         self._seed, self._dataset = seed, dataset
         self._stops = Stops(self.tokenizer, int(self.model.config.vocab_size))
@@ -114,7 +116,7 @@ class Sampler:
         batch = take_batch(waiting, min(settings.batch_rows, self._fitting))
         rows = sum(len(work.samples) for work in batch)
         try:
-            samples = self._sample_batch(batch, self._share(common) if any(work.seen for work in batch) else None, settings, steps)
+            samples = self._sample_batch(batch, common, settings, steps)
             n = len(batch[0].samples)
             return [(work, samples[place * n : (place + 1) * n]) for place, work in enumerate(batch)]
         except RuntimeError as error:
@@ -133,29 +135,29 @@ class Sampler:
         waiting += batch[::-1]
         return []
 
-    def _sample_batch(self, works: list[Work], shared: list[tuple[Any, Any]] | None, settings: SamplingSettings, steps: int) -> list[Sample]:
+    def _sample_batch(self, works: list[Work], common: tuple[int, ...], settings: SamplingSettings, steps: int) -> list[Sample]:
         """Sample from prompts with equally many own tokens; samples are prompt-major."""
         import torch
 
-        from confscoring.decoding import choose_tokens
-
+        shared = self._share(common) if any(work.seen for work in works) else None
         device = self.model.get_input_embeddings().weight.device
         own = torch.tensor([work.own for work in works], device=device)
         seen = torch.tensor([work.seen for work in works], device=device)
         all_seen = shared is None or all(work.seen == shared[0][0].shape[1] for work in works)
         cache = self._runner.start(own.shape[1], shared, None if all_seen else seen)
-        logits = self._runner.run(own, seen.unsqueeze(-1) + torch.arange(own.shape[1], device=device), cache)
+        scores, lead = self._score(self._runner.run(own, seen.unsqueeze(-1) + torch.arange(own.shape[1], device=device), cache))
         self.forwards.prompts += own.numel()
         n = len(works[0].samples)
         cache = cache.repeat(n, own.shape[1] + steps - 1)
-        logits = logits.repeat_interleave(n, dim=0)
+        scores, lead = scores.repeat_interleave(n, dim=0), None if lead is None else lead.repeat_interleave(n)
+        present = self._mark_tokens(works, common, scores) if self._dola and self._dola.repetition_penalty > 1 else None
         positions = (seen + own.shape[1]).repeat_interleave(n)
-        table = self._draws(works, steps, logits.device) if settings.temperature > 0 else None
+        table = self._draws(works, steps, scores.device) if settings.temperature > 0 else None
         rows = [_Row() for _ in positions]
         alive = list(range(len(rows)))  # the row that stands at each place of the cache
         for step in range(steps):
             draws = None if table is None else table[torch.tensor(alive, device=table.device), step]
-            tokens, margins = choose_tokens(logits, draws, settings.temperature, settings.top_k, settings.top_p)
+            tokens, margins = self._choose(scores, lead, present, draws, settings)
             going = [self._take(rows[row], token, margin, settings) for row, token, margin in zip(alive, tokens.tolist(), margins.tolist(), strict=True)]
             if not any(going) or step + 1 == steps:
                 break
@@ -165,11 +167,45 @@ class Sampler:
                 holes, movers = (torch.tensor([pair[part] for pair in moved], dtype=torch.long, device=device) for part in (0, 1))
                 cache.fill(holes, movers, len(order))
                 alive = [alive[place] for place in order]
-                tokens = tokens[torch.tensor(order, device=tokens.device)]
+                kept = torch.tensor(order, device=tokens.device)
+                tokens, present = tokens[kept], None if present is None else present[kept]
             at = positions[torch.tensor(alive, device=device)] + step
-            logits = self._runner.run(tokens.to(device).unsqueeze(-1), at.unsqueeze(-1), cache)
+            scores, lead = self._score(self._runner.run(tokens.to(device).unsqueeze(-1), at.unsqueeze(-1), cache))
             self.forwards.samples += len(alive)
-        return [Sample(self._stops.cut(row.tokens, settings.stop), len(row.tokens), row.margin) for row in rows]
+        return [Sample(self._stops.cut(row.tokens, settings.stop), len(row.tokens), row.margin, self._stops.raw(row.tokens, settings.stop)) for row in rows]
+
+    def _score(self, logits: Any) -> tuple[Any, Any]:
+        """Return what tokens are drawn by, of the same shape, and by how much a contrast was decided; None where there is none."""
+        if self._dola is None or self._early is None:
+            return logits, None
+        from confscoring.contrast import contrast
+
+        return contrast(logits, self._early.logits(), self._dola.alpha)
+
+    def _choose(self, scores: Any, lead: Any, present: Any, draws: Any, settings: SamplingSettings) -> tuple[Any, Any]:
+        """Return every row's next token and its margin; add the tokens to those present."""
+        import torch
+
+        from confscoring.decoding import choose_tokens
+
+        if self._dola is not None and present is not None:
+            from confscoring.contrast import penalise
+
+            scores = penalise(scores, present, self._dola.repetition_penalty)
+        tokens, margins = choose_tokens(scores, draws, settings.temperature, settings.top_k, settings.top_p)
+        if present is not None:
+            present.scatter_(-1, tokens.unsqueeze(-1), True)
+        return tokens, margins if lead is None else torch.minimum(margins, lead)
+
+    def _mark_tokens(self, works: list[Work], common: tuple[int, ...], scores: Any) -> Any:
+        """Return which tokens stand in the prompt of every row, of the shape of the scores."""
+        import torch
+
+        present = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+        for place, work in enumerate(works):
+            rows = slice(place * len(work.samples), (place + 1) * len(work.samples))
+            present[rows, list({*common[: work.seen], *work.own})] = True
+        return present
 
     def _take(self, row: _Row, token: int, margin: float, settings: SamplingSettings) -> bool:
         """Give a row its next token; return whether it goes on."""
@@ -204,6 +240,14 @@ class Sampler:
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text)["input_ids"])
+
+
+def _watch_layers(model: Any, dola: DecoderSettings) -> EarlyLayers:
+    """Have a model keep what DoLa contrasts its last layer with."""
+    from confscoring.contrast import candidate_layers
+
+    parts = find_parts(model, "DoLa")
+    return EarlyLayers(parts, candidate_layers(dola.layers, len(parts.layers), parts.tied))
 
 
 def _end_tokens(tokenizer: Any, model: Any) -> frozenset[int]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Counts = npt.NDArray[np.int64]
+Pair = tuple[Sequence[int], Sequence[int]]  # numerators and denominators, one number per person
 
 # Means of ratios are summed in units of 1e-9: integers add up to the same number in any order, floats do not.
 UNIT = 10**9
@@ -74,7 +75,7 @@ def ratio(numerators: Sequence[int], denominators: Sequence[int], draws: Counts,
     return interval_of(value, _resampled(numerators, denominators, draws, scale))
 
 
-def difference(first: tuple[Sequence[int], Sequence[int]], second: tuple[Sequence[int], Sequence[int]], draws: Counts, scale: float = 1.0) -> Interval:
+def difference(first: Pair, second: Pair, draws: Counts, scale: float = 1.0) -> Interval:
     """Return ratio(first) - ratio(second) with its 95 % interval, both runs over the same drawn people (paired).
 
     Args:
@@ -86,12 +87,11 @@ def difference(first: tuple[Sequence[int], Sequence[int]], second: tuple[Sequenc
     Raises:
         ValueError: The two runs do not cover the same number of people.
     """
-    values = [_ratio(_total(numerators), _total(denominators), scale) for numerators, denominators in (first, second)]
-    value = None if values[0] is None or values[1] is None else values[0] - values[1]
+    value = _minus(_ratio_of(first, scale), _ratio_of(second, scale))
     return interval_of(value, _resampled(*first, draws, scale) - _resampled(*second, draws, scale))
 
 
-def relative_change(first: tuple[Sequence[int], Sequence[int]], second: tuple[Sequence[int], Sequence[int]], draws: Counts) -> Interval:
+def relative_change(first: Pair, second: Pair, draws: Counts) -> Interval:
     """Return 100 * (ratio(first) / ratio(second) - 1), per cent, with its paired 95 % interval; arguments as for ``difference``."""
     before = _ratio(_total(second[0]), _total(second[1]), 1.0)
     after = _ratio(_total(first[0]), _total(first[1]), 1.0)
@@ -99,6 +99,42 @@ def relative_change(first: tuple[Sequence[int], Sequence[int]], second: tuple[Se
     with np.errstate(divide="ignore", invalid="ignore"):
         resampled = 100.0 * (_resampled(*first, draws, 1.0) / _resampled(*second, draws, 1.0) - 1.0)
     return interval_of(value, resampled)
+
+
+def mean_ratio(parts: Sequence[tuple[Pair, Counts]], scale: float = 1.0) -> Interval:
+    """Return the mean over experiments, such as seeds, of ratio * scale, with its 95 % interval; all None where an experiment has counted nothing.
+
+    Args:
+        parts: Of each experiment its numerators and denominators, and its draws. Where the experiments share their people, they must share
+            the draws too: what is drawn then is a person with all that every experiment counted of them.
+
+    Raises:
+        ValueError: Lengths differ.
+    """
+    return _mean([(_ratio_of(pair, scale), _resampled(*pair, draws, scale)) for pair, draws in parts])
+
+
+def mean_difference(parts: Sequence[tuple[Pair, Pair, Counts]], scale: float = 1.0) -> Interval:
+    """Return the mean over experiments of (ratio(first) - ratio(second)) * scale, paired by person within each; otherwise as ``mean_ratio``."""
+    return _mean([
+        (_minus(_ratio_of(first, scale), _ratio_of(second, scale)), _resampled(*first, draws, scale) - _resampled(*second, draws, scale))
+        for first, second, draws in parts
+    ])  # fmt: skip
+
+
+def _mean(parts: Sequence[tuple[float | None, npt.NDArray[np.float64]]]) -> Interval:
+    values = [value for value, _ in parts if value is not None]
+    if not values or len(values) < len(parts):
+        return {**EMPTY}
+    return interval_of(math.fsum(values) / len(values), np.mean([resampled for _, resampled in parts], axis=0))
+
+
+def _minus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _ratio_of(pair: Pair, scale: float) -> float | None:
+    return _ratio(_total(pair[0]), _total(pair[1]), scale)
 
 
 def correlation_within(groups: Iterable[Sequence[tuple[float, float]]]) -> float | None:

@@ -78,6 +78,8 @@ def find_faults(definition: Definition) -> list[str]:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):  # a folder's name, and a part of a setting's
             faults.append(f"runs.{name}: expected letters, digits, '_' and '-' in a run's name")
     for name, judge in definition.judges.items():
+        if name in ("truth", "verifier", "plain"):
+            faults.append(f"judges.{name}: that name stands for other figures of the evaluation; take another")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             faults.append(f"judges.{name}: expected letters, digits, '_' and '-' in a judge's name")
         for key in ("backend", "passage_order"):

@@ -110,7 +110,7 @@ def add_probes(add: Callable[[Step], None], definition: Definition, paths: Datas
     add(Step(
         f"probes-{run}", "train", "csenv", "confscoring.probes", ("--run", run, "--split", "train"), ("factscore-train", "pretrain", policy_step(definition, run)),
         (f"decoders.{decoder}", "responses.prompt", "models", "seed", "name"), lambda: [
-            questions, *files_of(policy_folder(definition, paths, data_dir, run)), *(paths.factscore(topic) for topic in topic_names(questions)),
+            questions, *files_of(policy_folder(definition, paths, data_dir, run)), *(path for topic in topic_names(questions) for path in (paths.responses(topic), paths.factscore(topic))),
         ],
     ))
 
@@ -199,7 +199,7 @@ def add_evaluation(add: Callable[[Step], None], definition: Definition, paths: D
     if definition.relevance is not None:
         add(Step(
             f"relevance-{run}", "eval", "csenv", "confscoring.relevance", args, (f"eval-factscore-{run}",), ("relevance",), lambda: [questions], split,
-            item_inputs=lambda topic: [paths.factscore(topic, run)], item_outputs=lambda topic: [paths.relevance(topic, run)],
+            item_inputs=lambda topic: [paths.factscore(topic, run), paths.responses(topic, run)], item_outputs=lambda topic: [paths.relevance(topic, run)],
         ))
         needs += (f"relevance-{run}",)
     if run in definition.eval.calibrated:

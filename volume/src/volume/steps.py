@@ -61,7 +61,7 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
         add_evaluation(add, definition, paths, data_dir, run)
     evaluated = tuple(f"eval-{run}" for run in definition.runs)
     rewards = tuple(f"rewards-{split}" for split in splits)
-    shown = ("runs", "decoders", "eval", "verifier", "judges", "dpo", "seed", "name", "description")
+    shown = ("runs", "models", "decoders", "eval", "verifier", "judges", "dpo", "seed", "name", "description")
     add(Step("report", "report", "csenv", "confscoring.report", (), (*evaluated, *rewards), shown, lambda: [
         *(paths.eval(run) / "summary.json" for run in definition.runs),
         *(path for run in definition.runs for path in sorted(paths.run(run).glob("*/metrics.jsonl"))),
