@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from volume.command import place_definition
 from volume.datasets import as_json, load_definition
 from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.steps import RUNS_MODEL, build_steps
+from volume.topics import find_list
 
 
 def write(folder: Path, text: str) -> str:
@@ -57,3 +59,25 @@ def test_where_a_model_runs_is_part_of_what_decides_a_step_s_bytes(tmp_path: Pat
         paths = DatasetPaths(tmp_path / "dataset")
         for step in build_steps(definition, paths, tmp_path).values():
             assert ("device" in step.settings) == (expected and step.module in RUNS_MODEL), step.id
+
+
+@pytest.mark.parametrize(("header", "base", "n"), [("topic,pronoun", "bio", 10), ("topic,lower_case", "medqa", 6)])
+def test_a_list_of_topics_is_a_dataset(tmp_path: Path, header: str, base: str, n: int) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"\ufeff{header}\nAda Albane,\n", encoding="utf-8")
+    found, packaged = load_definition(str(path)), load_definition(base)
+    assert found.name == "mine" and found.topics and found.topics.path == "mine.csv" and found.topics.splits == {}
+    assert packaged.topics and packaged.topics.splits and found.topics.prompt == packaged.topics.prompt
+    assert found.responses == packaged.responses and found.responses and found.responses.n == n and found.runs == packaged.runs
+
+
+def test_a_list_and_its_definition_are_laid_on_the_volume_and_read_there(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("topic\nAda Albane\n")
+    (tmp_path / "own.toml").write_text('extends = "bio"\nname = "own"\n[topics]\npath = "mine.csv"\n')
+    for dataset in ("own.toml", "mine.csv"):
+        volume = tmp_path / dataset.partition(".")[2]
+        definition = load_definition(str(tmp_path / dataset))
+        place_definition(str(tmp_path / dataset), volume, definition)
+        assert {path.name for path in (volume / "definitions").iterdir()} == {dataset, "mine.csv"}
+        assert find_list(definition, volume) == volume / "definitions" / "mine.csv"
+        assert load_definition(str(volume / "definitions" / dataset)) == definition

@@ -14,7 +14,7 @@ from volume.errors import UsageError
 from volume.paths import DatasetPaths
 from volume.policy_steps import is_tuned, policy_folder, run_model, start_run, supervised_run
 from volume.requirements import missing_requirements
-from volume.settings import Definition, DecoderSettings, RunSettings
+from volume.settings import DecoderSettings, Definition, RunSettings
 from volume.steps import build_steps
 
 DATA = Path("/volume")

@@ -16,8 +16,10 @@ from sampling_volume import write_definition as write_sampling
 from sampling_volume import write_volume as write_sampling_volume
 from scripted_service import Body, ScriptedService, prompt_of
 
+from confscoring.estimate import ESTIMATORS
 from confscoring.given import take_given
 from confscoring.topic_questions import choose, parse_list
+from volume.costs import tell_estimate
 from volume.errors import ItemError
 from volume.files import write_json
 from volume.paths import DatasetPaths, encode_topic
@@ -353,3 +355,15 @@ def test_what_was_cut_off_at_the_stop_string_is_kept_raw(tmp_path: Path) -> None
     assert any(letter in raw for _, raw in pairs) and not any(letter in text for text, _ in pairs)
     assert all(raw.split(letter)[0].strip() == text for text, raw in pairs) and len(pairs) == 12
     assert not re.search('"raw"', json.dumps(whole))
+
+
+def test_a_plan_counts_a_call_for_each_topic_without_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def estimate(volume: Path) -> dict[str, Any]:
+        assert tell_estimate(["topics", "--dataset", str(volume / "mine.toml"), "--data-dir", str(volume)], ESTIMATORS) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    found = estimate(write_volume(tmp_path, LLM))
+    assert (found["calls"], found["recorded"]) == (len(NAMES), 0) and found["prompt_tokens"] > 50 * len(NAMES)
+    assert estimate(write_volume(tmp_path, LLM, rows="topic,question_1\nAda Albane,Who was Ada Albane?\nOskar Venn,\n"))["calls"] == 1
+    assert estimate(write_volume(tmp_path))["calls"] == 0  # the prompt asks

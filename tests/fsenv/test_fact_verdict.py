@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from factscoring.facts import Fact
-from factscoring.verdict import LexicalVerifier
+from factscoring.judgements import Question
+from factscoring.verdict import LexicalVerifier, nearest_sentence
 
 TOPIC = "Ada Albane"
 CUES = {"birthplace": ["born", "native"], "home_town": ["lives", "settled"], "study": ["place of study"]}
@@ -102,3 +103,11 @@ def test_without_cues_all_content_words_of_the_fact_are_needed() -> None:
     assert evidence("In May she won a medal.", fact=fact) is None
     assert evidence("Oskar Venn won a silver medal.", fact=fact) is None
     assert evidence("She is.", fact=Fact("Ada Albane is.", "claim", "")) is None  # stop words only: nothing to look for
+
+
+def test_the_nearest_sentence_shares_most_words_with_the_fact_and_the_first_wins() -> None:
+    passages = ("Oskar Venn was born in Tarwick. He taught in Ostrel.", "He taught chemistry in Ostrel for years. He taught chemistry in Ostrel again.")
+    fact = Fact("Oskar Venn taught chemistry in Ostrel.", "claim", "")
+    assert nearest_sentence(Question("Oskar Venn", fact, passages)) == "He taught chemistry in Ostrel for years."
+    assert nearest_sentence(Question("Oskar Venn", Fact("Oskar Venn sailed.", "claim", ""), passages)) is None
+    assert nearest_sentence(Question("Oskar Venn", fact, ())) is None

@@ -1,12 +1,13 @@
 """The paper's path at toy size with real parts, through make: from a list of six people to a row of Table 2.
 
 Real are: FActScore's format of the knowledge base, models in folders (a Llama that is sampled and tuned, another that judges, the
-nonparametric model, the dense retriever), and an OpenAI-compatible service over HTTP that writes facts and questions and gives a
+dense retriever), and an OpenAI-compatible service over HTTP that writes facts and questions and gives a
 second opinion. It is killed twice on the way, in the scoring and in the training.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -28,9 +29,10 @@ from toy import ROOT, environment
 
 sys.path.insert(0, str(ROOT / "tests"))
 from scripted_service import Body, ScriptedService, prompt_of  # noqa: E402
-from tiny_models import make_encoder, make_llama, make_roberta  # noqa: E402
+from tiny_models import make_encoder, make_llama  # noqa: E402
 
 BORN = {"Ada Albane": "Kelford", "Oskar Venn": "Tarwick", "Rut Holm": "Ostrel", "Pim Krey": "Lindholm", "Una Sand": "Askby", "Jon Ferre": "Marvia"}
+VERBS = ("was born", "lives", "taught", "studied", "married", "died")  # said of everybody, each with a place by chance
 SPLITS = ("train", "train", "train", "dpoval", "test", "test")
 SEPARATOR = "####SPECIAL####SEPARATOR####"  # FActScore's, between the passages of a page
 DEFINITION = """
@@ -57,13 +59,16 @@ base_url = "{url}"
 in_flight = 1
 backoff_s = 0.001
 [responses]
-n = 3
+n = 6
 max_new_tokens = 16
 [retrieval]
 k = 2
+[verifier]
+npm = false                # a random one finds no word with a probability above 0.3: nothing would be supported
 [answers]
 n = 4
-max_new_tokens = 4
+temperature = 0.3
+max_new_tokens = 2
 [sft]
 optimizer = "adamw"
 lr = 1e-3
@@ -96,19 +101,18 @@ def chance(*words: str) -> int:
 
 
 def answer(body: Body) -> str:
-    """Return what the service says: two facts of a sentence, right or wrong by chance, a question about a fact, or a verdict by the truth."""
+    """Return what the service says: six facts of a sentence, right or wrong by chance, a question about a fact, or a verdict by the truth."""
     asked = prompt_of(body)
     if found := re.search(r"Subject: (.+?)\nSentence: (.+)", asked, re.DOTALL):
         places = list(BORN.values())
-        place = BORN[found[1]] if chance(found[1], found[2]) % 2 else places[chance(found[2]) % len(places)]
-        return f"- {found[1]} was born in {place}.\n- {found[1]} lives in {places[chance(found[2], 'lives') % len(places)]}."
+        return "\n".join(f"- {found[1]} {verb} in {places[chance(found[2], verb) % len(places)]}." for verb in VERBS)
     if found := re.search(r"Claim about (.+?): .+ was born in (\w+)\.\nTrue or False\?", asked):
         return str(BORN[found[1]] == found[2])
     if "True or False?" in asked:
         return "False"
-    statement = re.search(r"Statement: (.+?) (was born|lives) in (\w+)\.", asked)
+    statement = re.search(rf"Statement: (.+?) ({'|'.join(VERBS)}) in (\w+)\.", asked)
     assert statement, asked
-    return f"Question: Where {'was ' + statement[1] + ' born' if statement[2] == 'was born' else 'does ' + statement[1] + ' live'}?\nAnswer: {statement[3]}"
+    return f"Question: Of which place is it said that {statement[1]} {statement[2]} there?\nAnswer: {statement[3]}"
 
 
 @dataclass
@@ -131,7 +135,8 @@ def kill_when(command: list[str], reached: Callable[[], bool], variables: dict[s
     while process.poll() is None and not reached() and time.monotonic() < deadline:
         time.sleep(0.05)
     alive = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     said = process.communicate()[0]
     assert alive, said[-4000:]
     return said
@@ -146,9 +151,8 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
         db.execute("CREATE TABLE documents (title PRIMARY KEY, text)")
         pages = [(name, f"<s>{name} was born in {place}.{SEPARATOR}{name} taught in Ostrel.{SEPARATOR}The town has a harbour.</s>") for name, place in BORN.items()]
         db.executemany("INSERT INTO documents VALUES (?, ?)", pages)
-    make_llama(volume / "models" / "tiny", positions=4096)
-    make_llama(volume / "models" / "judge", positions=4096, seed=1)
-    make_roberta(volume / "models" / "npm-single")
+    make_llama(volume / "models" / "tiny", positions=4096, kv_heads=4)
+    make_llama(volume / "models" / "judge", positions=4096, kv_heads=4, seed=3)
     make_encoder(volume / "models" / "gtr-t5-large")
     with (folder / "people.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -186,7 +190,7 @@ def test_all_six_people_are_where_their_list_puts_them(way: Way) -> None:
     for split in ("train", "dpoval", "test"):
         topics = json.loads((root / f"questions_per_topic_{split}.json").read_text())
         assert [topic["topic"] for topic in topics] == [name for name, own in zip(BORN, SPLITS, strict=True) if own == split]
-        assert all(topic["questions"] == [f"Write a short biography of {topic['topic']}."] and topic["pronoun"] == "she" for topic in topics)
+        assert all(topic["questions"] == [f"Write a short biography of {topic['topic']}."] and topic["pronoun"] == "her" for topic in topics)
     assert "6 topics" in way.said["check"]
 
 
@@ -206,15 +210,16 @@ def counts(root: Path, run: str) -> tuple[float, float]:
 
 def test_the_table_sets_ours_beside_what_the_paper_printed(way: Way) -> None:
     rows: list[dict[str, Any]] = json.loads((way.volume / "paper" / "table2.json").read_text())["rows"]
-    ours = {(row["row"], row["column"]): row for row in rows}
+    ours = {row["name"]: row for row in rows if row["dataset"] == "bio"}
     for name, run, printed in (("llama1-sft", "sft", 0.568), ("llama1-fs", "factscore", 0.812), ("llama1-dola", "dola", 0.754), ("llama1-iti", "iti", 0.669)):
-        row = ours[name, "bio"]
+        row, figures = ours[name], ours[name]["ours"]["figures"]["verifier"]
         right, wrong = counts(way.volume / "dataset_small", run)
-        assert row["paper"]["percent"] == printed
-        assert row["ours"]["correct"]["value"] == pytest.approx(right) and row["ours"]["incorrect"]["value"] == pytest.approx(wrong)
-        assert row["ours"]["correct"]["low"] <= right <= row["ours"]["correct"]["high"]
+        assert row["paper"]["share"] == printed
+        assert figures["correct"]["value"] == pytest.approx(right) and figures["incorrect"]["value"] == pytest.approx(wrong)
+        assert figures["correct"]["low"] <= right <= figures["correct"]["high"]
         assert row["verdict"].startswith("deviated")
-    assert "FactTune-FS" in way.said["third"] and "0.812" in way.said["third"]
+    line = next(line for line in way.said["third"].splitlines() if line.startswith("| llama1-fs "))
+    assert "81.2 macro" in line and f"{counts(way.volume / 'dataset_small', 'factscore')[0]:.2f}" in line and "deviated" in line
 
 
 def test_when_all_is_there_nothing_is_run_and_nothing_asked(way: Way) -> None:

@@ -2,7 +2,7 @@
 
     python -m confscoring.estimate questions --dataset bio --data-dir data --split train
 
-The stage (responses, questions, answers, entities, rewards, relevance, calibrate) comes first, then its own arguments. Reads: what the stage would
+The stage (topics, responses, questions, answers, entities, rewards, relevance, calibrate) comes first, then its own arguments. Reads: what the stage would
 read, and the recorded calls; prints one JSON object, writes nothing. Calls are counted exactly where the stage's inputs are
 there, without those that are recorded; where they are not there yet they are assumed, and what was assumed is said.
 """
@@ -39,6 +39,7 @@ from confscoring.samplers import served_name
 from confscoring.sampling import Prompt
 from confscoring.service_sampler import request_for
 from confscoring.span_finders import open_finder
+from confscoring.topic_questions import question_request as topic_request
 from volume.context import Context
 from volume.costs import Estimate, tell_estimate
 from volume.errors import VolumeError
@@ -46,6 +47,24 @@ from volume.evidence import model_folder
 from volume.llm import CallStore, estimate_tokens
 from volume.records import Generations, ScoredResponses, load
 from volume.settings import SamplingSettings
+from volume.topics import find_list, read_topics
+
+
+def estimate_topics(ctx: Context) -> Estimate:
+    """Return the calls for questions about topics that have none: one for each of them."""
+    settings = ctx.definition.topics
+    assert settings is not None
+    found = Estimate()
+    with open_store(ctx) as store:
+        for row in read_topics(find_list(ctx.definition, ctx.data_dir)):
+            if row.questions or settings.prompt:
+                continue
+            request = topic_request(row, settings)
+            if store and store.has(request):
+                found.recorded += 1
+            else:
+                found.add(request, 1, settings.questions * QUESTION_REPLY)
+    return found
 
 
 def estimate_responses(ctx: Context) -> Estimate:
@@ -150,6 +169,7 @@ def _add_typical(ctx: Context, found: Estimate, prompt: Prompt, settings: Sampli
 
 
 ESTIMATORS = {
+    "topics": estimate_topics,
     "responses": estimate_responses,
     "questions": estimate_questions,
     "answers": estimate_answers,

@@ -32,6 +32,7 @@ class Judgement:
         evidence: The sentence that supports the fact, where the verifier names one.
         undecided: The verifier gave no verdict, asked twice.
         p_true: Probability of True against False, where the verifier has one.
+        nearest: Of a verifier that names no evidence: the sentence of its passages that shares most words with the fact. For readers.
         npm: Mean nonparametric probability of the fact's words; None where it was not asked for or has no word to look up.
     """
 
@@ -40,6 +41,7 @@ class Judgement:
     undecided: bool = False
     p_true: float | None = None
     npm: float | None = None
+    nearest: str | None = None
 
 
 class Verifier(Protocol):

@@ -6,6 +6,7 @@ scored.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from factscoring.judgements import Judgement, Question, Verifier
 from factscoring.knowledge import Knowledge
 from factscoring.retrieval import PageRetriever
 from factscoring.scores import compute_init_score, compute_respond_ratio, compute_score
+from factscoring.verdict import nearest_sentence
 from volume.errors import ItemError
 from volume.files import sha256_value
 from volume.llm import Client
@@ -90,12 +92,13 @@ class Scorer:
             asked = self._questions(items[index].topic, pages[index], found)
             questions += asked
             owners += [index] * len(asked)
+        names_own = self.verifier.identity().get("verifier") == "lexical"
         verdicts: dict[int, dict[str, Judgement]] = {index: {} for index in extractions}
         for index, question, judgement in zip(owners, questions, self.verifier.judge(questions), strict=True):
             if isinstance(judgement, ItemError):
                 outcomes[index] = outcomes[index] or judgement
             else:
-                verdicts[index][question.fact.atom] = judgement
+                verdicts[index][question.fact.atom] = judgement if names_own else dataclasses.replace(judgement, nearest=nearest_sentence(question))
         for index, found in extractions.items():
             if outcomes[index] is None:
                 own = self._confirm(items[index].topic, pages[index], verdicts[index])
@@ -146,7 +149,7 @@ def combine(judgement: Judgement, probability: float | None, threshold: float) -
     supported = judgement.supported and (probability is None or probability > threshold)
     return Judgement(
         supported, judgement.evidence if supported else None, judgement.undecided, judgement.p_true,
-        None if probability is None else round(probability, 4),
+        None if probability is None else round(probability, 4), judgement.nearest,
     )  # fmt: skip
 
 
@@ -192,6 +195,8 @@ def _decide(fact: Fact, judgement: Judgement | None) -> Decision:
         decision["p_true"] = judgement.p_true
     if judgement is not None and judgement.npm is not None:
         decision["npm"] = judgement.npm
+    if judgement is not None and judgement.nearest:
+        decision["nearest"] = judgement.nearest
     return decision
 
 

@@ -75,6 +75,14 @@ class LexicalVerifier:
         return None
 
 
+def nearest_sentence(question: Question) -> str | None:
+    """Return the sentence of the passages that shares most content words with the fact; None where none shares any."""
+    wanted = _content_words(question.fact.atom, Name.of(question.topic))
+    found = [(sum(_holds(words, phrase) for phrase in wanted), sentence) for passage in question.passages for sentence, words in _prepare(passage)]
+    number, sentence = max(found, key=lambda pair: pair[0], default=(0, ""))
+    return sentence if number else None
+
+
 def is_about(sentence: str, topic: Name, value: str | None) -> bool:
     """Return whether a sentence says something of the topic (about ``value``, where one is given).
 

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     def run() -> int:
-        place_definition(given, load_definition(given.dataset, given.seed, given.scale))
+        place_definition(given.dataset, given.data_dir, load_definition(given.dataset, given.seed, given.scale))
         words = [word for flag in ("seed", "scale") if getattr(given, flag) is not None for word in (f"--{flag}", f"{getattr(given, flag)}")]
         command = ["python", "-m", "factscoring.check_topics", "--dataset", dataset_argument(given), "--data-dir", "@data", *words]
         environment = {**os.environ, "DATA": str(given.data_dir.resolve())}

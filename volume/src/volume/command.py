@@ -6,6 +6,7 @@ import argparse
 import uuid
 from pathlib import Path
 
+from volume.files import write_bytes
 from volume.settings import Definition
 from volume.step import Step
 from volume.steps import asks_service
@@ -68,14 +69,14 @@ def _runs_model(step: Step, definition: Definition) -> bool:
     return dense or (verifier is not None and (verifier.backend == "local" or verifier.npm))
 
 
-def place_definition(given: argparse.Namespace, definition: Definition) -> None:
+def place_definition(dataset: str, data_dir: Path, definition: Definition) -> None:
     """Copy a user's own definition to the volume, where a container can read it; and its list of topics, where that lies beside it."""
-    if not _is_own(given.dataset):
+    if not _is_own(dataset):
         return
-    source = Path(given.dataset)
+    source = Path(dataset)
     listed = source.with_name(definition.topics.path) if definition.topics and source.suffix == ".toml" else source
     for path in dict.fromkeys((source, *((listed,) if listed.is_file() else ()))):
-        target = given.data_dir / "definitions" / path.name
+        target = data_dir / "definitions" / path.name
         if path.resolve() != target.resolve() and not (target.exists() and target.read_bytes() == path.read_bytes()):
             write_bytes(target, path.read_bytes())
 

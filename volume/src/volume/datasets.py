@@ -86,7 +86,7 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     if "extends" in below:
         raise UsageError(f"{path.name}: extends = {base!r}, which extends another itself. Extend {below['extends']!r}.")
     if "path" in raw.get("topics", {}) and "topics" in below:  # another list has other sizes
-        below["topics"] = {"prompt": below["topics"]["prompt"]} if "prompt" in below["topics"] else {}
+        below["topics"].pop("splits", None)
     return dict(laid(below, {key: value for key, value in raw.items() if key != "extends"}))
 
 

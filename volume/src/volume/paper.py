@@ -24,6 +24,7 @@ from typing import Any
 
 from volume import pipeline
 from volume.choosing import choose_steps
+from volume.command import place_definition
 from volume.datasets import add_call_arguments, as_json, load_definition
 from volume.errors import COMPLETE, FAILED, PARTIAL, USAGE, UsageError, VolumeError, tell_errors
 from volume.experiments import COLUMNS, METHODS, Experiments, Place, columns_of, open_experiments, read_published
@@ -90,6 +91,7 @@ def _run_missing(wanted: Wanted, given: argparse.Namespace) -> int:
     names: dict[str, None] = {}
     ready: list[World] = []
     for world in wanted.worlds.values():
+        place_definition(world.dataset, given.data_dir.resolve(), world.definition)
         missing = _look(world, given.limit, given.llm_mode)[1]
         lacking |= {item.what: item for item in missing}
         if missing:

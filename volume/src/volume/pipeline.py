@@ -75,7 +75,7 @@ def _main(given: argparse.Namespace) -> int:
             raise UsageError(f"{name}={number}: expected the number of {what}, 1 or more.")
     data_dir = given.data_dir.resolve()
     definition = load_definition(given.dataset, given.seed, given.scale)
-    place_definition(given, definition)
+    place_definition(given.dataset, data_dir, definition)
     paths = DatasetPaths(data_dir / f"dataset_{definition.name}")
     steps = build_steps(definition, paths, data_dir)
     goal = given.of if given.goal == "plan" else given.goal

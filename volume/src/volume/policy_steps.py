@@ -110,7 +110,8 @@ def add_probes(add: Callable[[Step], None], definition: Definition, paths: Datas
     add(Step(
         f"probes-{run}", "train", "csenv", "confscoring.probes", ("--run", run, "--split", "train"), ("factscore-train", "pretrain", policy_step(definition, run)),
         (f"decoders.{decoder}", "responses.prompt", "models", "seed", "name"), lambda: [
-            questions, *files_of(policy_folder(definition, paths, data_dir, run)), *(path for topic in topic_names(questions) for path in (paths.responses(topic), paths.factscore(topic))),
+            questions, *files_of(policy_folder(definition, paths, data_dir, run)),
+            *(path for topic in topic_names(questions) for path in (paths.responses(topic), paths.factscore(topic))),
         ],
     ))
 

@@ -49,6 +49,7 @@ class Decision(TypedDict):
     attribute: NotRequired[str | None]
     value: NotRequired[str | None]
     evidence: NotRequired[str | None]
+    nearest: NotRequired[str]  # of a verifier that names no evidence: the sentence of its passages that shares most words with the fact
     undecided: NotRequired[bool]
     p_true: NotRequired[float]
     npm: NotRequired[float]

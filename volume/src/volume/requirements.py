@@ -95,7 +95,7 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
             if not (data_dir / path).exists():
                 missing.need(
                     f"knowledge base {path}" + (f" ({size:g} GiB)" if size else ""), step.target,
-                    f"`make assets` with the same DATASET (FActScore's Wikipedia of 2023-04-01), or any SQLite file documents(title, text)",
+                    "`make assets` with the same DATASET (FActScore's Wikipedia of 2023-04-01), or any SQLite file documents(title, text)",
                 )  # fmt: skip
             if redirects and not (data_dir / redirects).exists():
                 missing.need(f"redirects {redirects}", step.target, 'a JSON file {"other title": "title"}, or take knowledge.redirects out')
@@ -173,7 +173,7 @@ def _need_models(missing: _Missing, definition: Definition, data_dir: Path, step
             size = f", {model.gib:g} GiB" if model.gib else ""
             revision = f" at revision {model.revision}" if model.revision else ""
             what = f"model '{name}' in {model.path}" + (f" ({model.source}{revision}{size})" if model.source else "")
-            missing.need(what, target, f"`make assets` with the same DATASET, or put its Hugging Face folder (config, tokenizer, weights) there")
+            missing.need(what, target, "`make assets` with the same DATASET, or put its Hugging Face folder (config, tokenizer, weights) there")
         if model.gib >= NEEDS_GPU and shutil.which("nvidia-smi") is None:
             missing.need(f"an NVIDIA GPU for models of {model.gib:g} GiB", target, "a host where `nvidia-smi` answers; training needs several times the weights' memory")
 
