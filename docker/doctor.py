@@ -30,6 +30,7 @@ from checks.stack import judge_cards, stack_to_use  # noqa: E402
 from common import ENGINES, STACKS, EngineError, Settings  # noqa: E402
 from preflight import room_for  # noqa: E402
 
+from volume.choosing import choose_steps  # noqa: E402
 from volume.datasets import add_world_arguments, load_definition  # noqa: E402
 from volume.errors import COMPLETE, USAGE, UsageError, tell_errors  # noqa: E402
 from volume.paths import DatasetPaths  # noqa: E402
@@ -71,7 +72,7 @@ def _main(given: argparse.Namespace) -> int:
     root, data = Path(__file__).resolve().parent.parent, given.data_dir.resolve()
     envs = Path(os.environ.get("ENVS") or root / ".envs").resolve()
     settings = Settings(choose_engine(wanted, engines), stack, root, data, envs)
-    steps = list(build_steps(definition, DatasetPaths(data / f"dataset_{definition.name}"), data).values())
+    steps = list(choose_steps(build_steps(definition, DatasetPaths(data / f"dataset_{definition.name}"), data), definition, "report").values())
     try:
         found = check_all(given, definition, settings, wanted, engines, cards, steps)
     except EngineError as error:  # a lock that is not there

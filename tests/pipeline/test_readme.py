@@ -45,6 +45,14 @@ COMMANDS: dict[str, tuple[int, str] | None] = {
     "bash docker/make-base.sh docker": None,
     "make plan DATASET=bio": (0, "Missing for 'bio'"),
     "make rewards DATASET=bio": (2, "Missing for 'bio'"),
+    "make train DATASET=bio": (2, "Missing for 'bio'"),
+    "make eval DATASET=bio": (2, "Missing for 'bio'"),
+    "make paper": (0, "DoLa on SFT"),
+    "make paper TABLE=2 ROWS=llama2": None,
+    "make plan TABLE=2": None,
+    "make assets DATASET=bio": None,
+    "make data DATASET=topics.csv": None,
+    "make data DATASET=topics.csv CHECK=1": None,
     "make pytest ENV=csenv ARGS='-k upstream'": (0, "passed"),
     "make envs": (0, ""),
     "make images": None,
@@ -75,7 +83,7 @@ def test_every_command_of_the_readme_is_in_the_list_above() -> None:
 def variables(volume: Path) -> dict[str, str]:
     """The caller's variables, without what the adapter has set for this very process."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FACTTUNE_", "MAKE", "MFLAGS"))}
-    return {**kept, "DATA": str(volume), "DATASET": TOY, "ENGINE": "venv", "STACK": "paper", "PYTHON": sys.executable}
+    return {**kept, "DATA": str(volume), "DATASET": TOY, "SEEDS": "1", "ENGINE": "venv", "STACK": "paper", "PYTHON": sys.executable}
 
 
 def shell(command: str, volume: Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -126,6 +134,33 @@ def test_the_rewards_of_your_own_data_are_three_steps_away(volume: Path, tmp_pat
     done = shell(f"{make} rewards DATASET={tmp_path}/mine.toml", tmp_path / "volume")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert list((mine / "rewards").glob("rewards_train_*.json"))
+
+
+def test_a_list_of_topics_is_a_dataset_and_its_titles_are_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "topics.csv").write_text("topic\nAda Lovelace\nAlan Turin\n")
+    page = {"title": "Ada Lovelace", "text": "Ada Lovelace was born in London."}
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps({**page, "title": title}) + "\n" for title in ("Ada Lovelace", "Alan Turing")))
+    make = f"make -f {shlex.quote(f'{ROOT}/Makefile')} --directory {shlex.quote(str(ROOT))}"
+    lacking = shell(f"{make} data DATASET={tmp_path}/topics.csv CHECK=1", tmp_path / "volume")
+    assert lacking.returncode == 2 and "enwiki-20230401.db" in lacking.stderr and "Traceback" not in lacking.stderr
+    built = shell("python3 docker/engine.py run fsenv -- python -m factscoring.build_knowledge --input @data/pages.jsonl --output @data/knowledge/enwiki-20230401.db", tmp_path)
+    assert built.returncode == 0, built.stderr
+    checked = shell(f"{make} data DATASET={tmp_path}/topics.csv CHECK=1", tmp_path)
+    assert "Error 3" in checked.stderr and "Alan Turing" in checked.stdout and "Ada Lovelace" not in checked.stdout, checked.stdout + checked.stderr
+    done = shell(f"{make} data DATASET={tmp_path}/topics.csv", tmp_path)  # all that is left to get is the model
+    assert done.returncode == 2 and "models/llama-7b" in done.stderr and "Missing for 'topics'" in done.stderr
+
+
+def test_the_papers_table_is_printed_and_planned_where_nothing_has_been_run(tmp_path: Path) -> None:
+    real = "env -u DATASET -u SEEDS "
+    planned = shell(real + "make plan TABLE=2", tmp_path)
+    assert planned.returncode == 0 and "GPU hours" in planned.stdout, planned.stdout + planned.stderr
+    paper = shell(real + "make paper TABLE=2 ROWS=llama2", tmp_path)
+    assert paper.returncode == 2 and "models/llama-2-7b" in paper.stderr and "Traceback" not in paper.stderr
+    line = next(line for line in paper.stdout.splitlines() if line.startswith("| llama2-fs ") and "| bio" in line)
+    assert "17.06" in line and "89.5" in line and "not run" in line
+    assets = shell("make assets DATASET=bio ARGS=--offline", tmp_path)
+    assert assets.returncode == 2 and "missing" in assets.stdout + assets.stderr and "huggyllama/llama-7b" in assets.stdout + assets.stderr
 
 
 def test_any_text_is_scored_and_the_python_lines_run(tmp_path: Path) -> None:

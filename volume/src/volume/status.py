@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from volume.choosing import choose_steps
 from volume.datasets import add_world_arguments, load_definition
 from volume.errors import COMPLETE, VolumeError, tell_errors
 from volume.manifest import read_manifest
@@ -170,7 +171,9 @@ def _main(given: argparse.Namespace) -> int:
 
 
 def _details(definition: Definition, paths: DatasetPaths, data_dir: Path, given: argparse.Namespace) -> list[str]:
-    steps = build_steps(definition, paths, data_dir)
+    defined = build_steps(definition, paths, data_dir)
+    asked = choose_steps(defined, definition, "report")  # extra policies count where they have been run
+    steps = {name: step for name, step in defined.items() if name in asked or paths.manifest(name).exists() or paths.journal(name).exists()}
     manifests = {name: read_manifest(paths, name) for name in steps}
     limit = given.limit if given.limit is not None else used_limit(manifests.values())
     plan = make_plan(steps, definition, paths, data_dir, limit)

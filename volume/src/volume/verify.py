@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volume import pipeline
+from volume.choosing import choose_steps
 from volume.datasets import add_world_arguments, load_definition
 from volume.errors import COMPLETE, FAILED, UsageError, VolumeError, tell_errors
 from volume.files import sha256_bytes, sha256_file, write_text
 from volume.manifest import read_manifest
 from volume.paths import DatasetPaths
 from volume.settings import Definition
+from volume.step import Step
 from volume.steps import STAGES, build_steps
 
 _COMMITTED = Path(__file__).parent / "datasets"
@@ -66,7 +68,7 @@ def digest_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) ->
         VolumeError: A step has not run, or one of its outputs is missing.
     """
     found = {}
-    for step in build_steps(definition, paths, data_dir):
+    for step in _steps(definition, paths, data_dir):
         manifest = read_manifest(paths, step)
         if manifest is None:
             raise VolumeError(f"step {step} has not run in {paths.root}. Run `make verify` without RUNS, REWARD and LIMIT.")
@@ -75,6 +77,11 @@ def digest_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) ->
             raise VolumeError(f"{data_dir / absent} is missing, although {step} wrote it. Run the same command again.")
         found[step] = digest_files({name: sha256_file(data_dir / name) for name in manifest["outputs"]})
     return found
+
+
+def _steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> dict[str, Step]:
+    """Return what a demo runs: extra policies have no part in it."""
+    return choose_steps(build_steps(definition, paths, data_dir), definition, "report")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,7 +130,7 @@ def _read(committed: Path) -> dict[str, StepDigest]:
 
 
 def _compare(found: dict[str, StepDigest], expected: dict[str, StepDigest], definition: Definition, paths: DatasetPaths, data_dir: Path) -> int:
-    steps = build_steps(definition, paths, data_dir)
+    steps = _steps(definition, paths, data_dir)
     files = sum(one.files for one in found.values())
     for stage in STAGES:
         own = [name for name, step in steps.items() if step.target == stage]
