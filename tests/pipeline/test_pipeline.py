@@ -87,8 +87,8 @@ def test_a_corrupted_file_is_named_and_mended_by_running_again(finished: Path) -
     [
         (("rewards", "--dataset", "sinth"), "Did you mean 'synth'?"),
         (("rewards", "--dataset", "bio"), "Missing for 'bio'"),
-        (("train", "--dataset", "synth", "--runs", "factscor"), "Did you mean 'factscore'?"),
-        (("train", "--dataset", "synth", "--reward", "factscore"), "Did you mean 'factscore_avg'?"),
+        (("train", "--dataset", "synth", "--runs", "factscor"), "Did you mean 'factscore' or"),
+        (("train", "--dataset", "synth", "--reward", "factscore"), "Did you mean 'factscore_avg' or"),
         (("train", "--dataset", "synth", "--reward", "random", "--runs", "sft"), "no run is named by both"),
         (("rewards", "--dataset", "synth", "--gpus", "0"), "GPUS=0: expected the number of processes"),
         (("rewards", "--dataset", "synth", "--jobs", "-1"), "JOBS=-1: expected the number of steps"),
