@@ -35,6 +35,15 @@ BORN = {"Ada Albane": "Kelford", "Oskar Venn": "Tarwick", "Rut Holm": "Ostrel", 
 VERBS = ("was born", "lives", "taught", "studied", "married", "died")  # said of everybody, each with a place by chance
 SPLITS = ("train", "train", "train", "dpoval", "test", "test")
 SEPARATOR = "####SPECIAL####SEPARATOR####"  # FActScore's, between the passages of a page
+TRAINING = """optimizer = "adamw"
+lr = 1e-3
+warmup_steps = 0
+batch_size = 4
+dtype = "float32"
+zero_stage = 0
+activation_checkpointing = false
+checkpoint_every = 1
+"""
 DEFINITION = """
 extends = "bio"
 name = "small"
@@ -70,24 +79,8 @@ n = 4
 temperature = 0.3
 max_new_tokens = 2
 [sft]
-optimizer = "adamw"
-lr = 1e-3
-warmup_steps = 0
-batch_size = 4
-dtype = "float32"
-zero_stage = 0
-activation_checkpointing = false
-checkpoint_every = 1
-[dpo]
-optimizer = "adamw"
-lr = 1e-3
-warmup_steps = 0
-batch_size = 4
-dtype = "float32"
-zero_stage = 0
-activation_checkpointing = false
-checkpoint_every = 1
-[decoders.iti]
+{training}[dpo]
+{training}[decoders.iti]
 heads = 2
 strength = 2.0
 [eval]
@@ -161,7 +154,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     variables = {**kept, "OPENAI_API_KEY": "sk-planted", "OMP_NUM_THREADS": "1"}
     with ScriptedService(answer) as service:
         definition = folder / "small.toml"
-        definition.write_text(DEFINITION.format(url=service.url))
+        definition.write_text(DEFINITION.format(url=service.url, training=TRAINING))
         where = [f"DATASET={definition}", f"DATA={volume}"]
         root, said = volume / "dataset_small", {}
         checked = subprocess.run(make("data", "CHECK=1", *where), env=variables, capture_output=True, text=True, check=False)
@@ -232,7 +225,7 @@ def test_a_title_that_is_no_page_is_listed_with_the_nearest(way: Way, tmp_path: 
     listed = tmp_path / "wrong.csv"
     listed.write_text("topic,pronoun\nAda Alban,she\nRut Holm,she\n")
     definition = tmp_path / "wrong.toml"
-    definition.write_text(DEFINITION.format(url=way.service.url).replace('"people.csv"', '"wrong.csv"').replace('"small"', '"wrong"'))
+    definition.write_text(DEFINITION.format(url=way.service.url, training=TRAINING).replace('"people.csv"', '"wrong.csv"').replace('"small"', '"wrong"'))
     done = subprocess.run(make("data", "CHECK=1", f"DATASET={definition}", f"DATA={way.volume}"), env=environment(), capture_output=True, text=True, check=False)
     assert "'Ada Alban'" in done.stdout or "Ada Alban" in done.stdout
     assert "Ada Albane" in done.stdout and "Rut Holm" not in done.stdout and done.returncode != 0

@@ -58,7 +58,7 @@ def tell_errors(command: Callable[[], int]) -> int:
 
 def suggest(given: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for a near name, or the list of known ones."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
     if near:
         return " Did you mean " + " or ".join(repr(name) for name in near) + "?"
