@@ -50,7 +50,7 @@ def heaviest_load(definition: Definition) -> Load | None:
         section = place.partition(".")[0]
         if section in ("responses", "answers") and getattr(definition, section).backend == "openai":
             continue
-        stage = {"retrieval": "factscore", "verifier": "factscore", "judges": place.rpartition(".")[0]}.get(section, section)
+        stage = {"retrieval": "factscore", "verifier": "factscore", "judges": place.rpartition(".")[0], "runs": place.rpartition(".")[0]}.get(section, section)
         stages.setdefault(stage, set()).add(name)
     loads = [
         Load(

@@ -144,3 +144,18 @@ def test_a_stage_that_asks_nobody_is_told_so(tmp_path: Path, capsys: pytest.Capt
     assert tell_estimate(["answer", *arguments(tmp_path)], ESTIMATORS) == 2
     assert "Did you mean 'answers'" in capsys.readouterr().err
     assert tell_estimate([], ESTIMATORS) == 2
+
+
+def test_a_plan_counts_a_call_for_each_topic_without_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def planned(rows: str, more: str) -> dict[str, Any]:
+        (tmp_path / "mine.csv").write_text(rows)
+        definition = tmp_path / "mine.toml"
+        definition.write_text(f'name = "mine"\ndescription = "x"\nsplits = ["train", "test"]\n[topics]\npath = "mine.csv"\nquestions = 4\nmodel = "scripted"\n{more}')
+        assert tell_estimate(["topics", "--dataset", str(definition), "--data-dir", str(tmp_path)], ESTIMATORS) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    found = planned("topic\nAda Albane\nOskar Venn\n", "")
+    assert (found["calls"], found["recorded"]) == (2, 0) and found["prompt_tokens"] > 100
+    assert planned("topic,question_1\nAda Albane,Who was Ada Albane?\nOskar Venn,\n", "")["calls"] == 1
+    assert planned("topic\nAda Albane\nOskar Venn\n", 'prompt = "Who was {topic}?"\n')["calls"] == 0  # the prompt asks

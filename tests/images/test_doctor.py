@@ -260,7 +260,7 @@ def test_on_a_card_without_code_the_last_line_names_the_stack_to_use(host: FakeH
 def test_what_bio_lacks_is_listed_with_a_remedy_each_and_replay_needs_no_key(host: FakeHost) -> None:
     done = host.doctor("bio")
     lines = done.stdout.splitlines()
-    for what in ("questions_per_topic_train.json", "model 'llama1'", "an NVIDIA GPU for models of 12.6 GiB", "knowledge base", "variable OPENAI_API_KEY"):
+    for what in ("model 'llama1'", "an NVIDIA GPU for models of 12.6 GiB", "knowledge base", "variable OPENAI_API_KEY"):
         place = next(index for index, line in enumerate(lines) if line.startswith("  missing") and what in line)
         assert lines[place + 1].startswith("           remedy: ")
     assert done.returncode == 2

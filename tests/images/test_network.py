@@ -13,11 +13,12 @@ from volume.datasets import load_definition  # isort: skip  # noqa: E402
 from volume.paths import DatasetPaths  # isort: skip  # noqa: E402
 from volume.steps import asks_service, build_steps  # isort: skip  # noqa: E402
 
-# By hand from the definitions: `synth` asks nobody; the paper's two have facts, verdicts and questions from a chat model, and compare answers by their words.
+# By hand from the definitions: `synth` asks nobody; the paper's two have facts, verdicts second verdicts and questions
+# from a chat model, and compare answers by rules; `medqa` asks for relevance, too.
 ASKING: dict[str, set[str]] = {
     "synth": set(),
-    "bio": {"factscoring.factscore", "confscoring.questions"},
-    "medqa": {"factscoring.factscore", "confscoring.questions"},
+    "bio": {"factscoring.factscore", "factscoring.rejudge", "confscoring.questions"},
+    "medqa": {"factscoring.factscore", "factscoring.rejudge", "confscoring.questions", "confscoring.relevance"},
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from volume.datasets import DATASETS
 from volume.evidence import evidence_files, grammar_files, model_folder, scoring_settings, span_files
 from volume.paths import DatasetPaths
 from volume.policy_steps import add_choice, add_evaluation, add_probes, add_training, add_yardstick, count_candidates, supervised_run
@@ -89,7 +90,8 @@ def asks_service(step: Step, definition: Definition) -> bool:
     elif step.module == "confscoring.relevance":
         sections = (definition.relevance,)
     elif step.module == "confscoring.topics":
-        return definition.topics is not None and definition.topics.questions > 0
+        listed = definition.topics
+        return listed is not None and listed.questions > 0 and not (DATASETS / listed.path).is_file()  # a list of ours has its questions
     return any(section is not None and section.backend in ("llm", "openai") for section in sections)
 
 
