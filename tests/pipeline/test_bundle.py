@@ -110,7 +110,7 @@ def mine(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
         text = text.replace('path = "knowledge.db"', 'path = "knowledge/mine.db"').replace("[world]\npeople = 60\n", "").replace("enabled = true", "enabled = false")
         text = re.sub(r"\[pretrain\].*?(?=\n\[responses\])", "", text, flags=re.S).replace('backend = "lexical"', 'backend = "llm"\nmodel = "scripted"')
         definition = volume.parent / "mine.toml"
-        definition.write_text(text + f'[llm]\nbase_url = "{service.url}"\n[rewards]\nmodule = "own.py"\n')
+        definition.write_text(text.replace("[rewards]\n", '[rewards]\nmodule = "own.py"\n') + f'[llm]\nbase_url = "{service.url}"\n')
         done = run("rewards", volume, dataset=definition, OPENAI_API_KEY="sk-planted")
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         assert service.calls
