@@ -138,17 +138,18 @@ def test_rows_share_what_they_have_in_common_and_seeds_do_not(tmp_path: Path, ca
     assert int(three["bio", "factscore"][0]) == 3 * int(one["bio", "factscore"][0])
     # 298 topics of train and dpoval, ten responses, 22 facts each.
     assert one["bio", "questions"][3] == "65,560"
-    assert one["bio", "questions"][-2:] == ["no", "prices"]
+    assert one["bio", "questions"][-1] == f"{65560 * (634 * 0.5 + 30 * 1.5) / 1e6:,.2f}"  # at the definition's list price
 
 
-def test_prices_of_the_definition_make_it_money(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("prices", "money"), [((2, 4), f"{65560 * (634 * 2 + 30 * 4) / 1e6:,.2f}"), ((0, 0), "no prices")])
+def test_prices_of_the_definition_make_it_money(tmp_path: Path, capsys: pytest.CaptureFixture[str], prices: tuple[int, int], money: str) -> None:
     own = tmp_path / "priced.toml"
-    own.write_text('extends = "bio"\nname = "priced"\n[llm]\ninput_price = 0.5\noutput_price = 1.5\n')
+    own.write_text(f'extends = "bio"\nname = "priced"\n[llm]\ninput_price = {prices[0]}\noutput_price = {prices[1]}\n')
     assert paper_plan.main(["--table", "2", "--rows", "llama1-fs", "--dataset", str(own), "--seeds", "1", "--data-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     line = next(line for line in out.splitlines() if " questions " in line)
-    assert line.split()[-1] == f"{65560 * (634 * 0.5 + 30 * 1.5) / 1e6:,.2f}"
-    assert "no prices" not in out
+    assert line.endswith(f" {money}") and ("no prices" in out) == (money == "no prices")
+    assert ("priced.toml: [llm] input_price, output_price = 2, 4 US dollars per million tokens" in out) == (prices == (2, 4))
 
 
 def test_a_plan_without_a_table_or_of_human_raters_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,11 +34,9 @@ example_names_medqa = ["kelfever"]
 example_statements_medqa = [["It is "
     "mild."]]
 example_questions_medqa = [["Is it mild?"]]
-example_answers_medqa = [["yes"]]
 example_names_bio = ["Ada Albane"]
 example_statements_bio = [["She built a mill."]]
 example_questions_bio = [["What did she build?"]]
-example_answers_bio = [["a mill"]]
 
 def get_instruction_medqa(name):
     prompt = f"A statement about {name}."
@@ -57,10 +55,14 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+SYSTEM = "Be brief.\n"
+
+
 def make_checkout(folder: Path, answers: str = ANSWERS, questions: str = QUESTIONS) -> str:
     (folder / FOLDER).mkdir(parents=True)
     (folder / FOLDER / "utils_atomic_sample.py").write_text(answers)
     (folder / FOLDER / "utils_atomic_q.py").write_text(questions)
+    (folder / "system_prompt_concise.txt").write_text(SYSTEM)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "-m", "invented")
@@ -80,13 +82,17 @@ def test_the_examples_of_answers_become_a_definition_that_extends_ours(tmp_path:
     assert len(written) == 4 and all(path.is_file() for path in written)
 
 
-def test_the_examples_of_questions_are_kept_to_be_read(tmp_path: Path) -> None:
+def test_the_prompt_for_questions_becomes_a_file_that_the_definition_names(tmp_path: Path) -> None:
     import_prompts(tmp_path / "code", tmp_path / "data", make_checkout(tmp_path / "code"))
     medqa = json.loads((tmp_path / "data/prompts/public_questions_medqa.json").read_text())
-    assert medqa["statements"] == [["It is mild."]] and medqa["answers"] == [["yes"]]
+    assert medqa["statements"] == [["It is mild."]] and medqa["questions"] == [["Is it mild?"]] and medqa["system"] == "Be brief."
     assert medqa["instruction"] == "A statement about {name}. Ask about it."
     bio = json.loads((tmp_path / "data/prompts/public_questions_bio.json").read_text())
     assert bio["instruction"] == "A statement about {name} or people around {pronoun}." and bio["names"] == ["Ada Albane"]
+    for name in ("bio", "medqa"):
+        definition = load_definition(str(tmp_path / f"data/definitions/public-{name}.toml"))
+        assert definition.questions and definition.questions.examples == f"prompts/public_questions_{name}.json" and definition.questions.backend == "llm"
+        assert definition.eval.calibrated == ()
 
 
 def test_another_commit_is_refused(tmp_path: Path) -> None:
@@ -97,10 +103,10 @@ def test_another_commit_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("name", ["utils_atomic_sample.py", "utils_atomic_q.py"])
+@pytest.mark.parametrize("name", [f"{FOLDER}/utils_atomic_sample.py", f"{FOLDER}/utils_atomic_q.py", "system_prompt_concise.txt"])
 def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
     revision = make_checkout(tmp_path / "code")
-    with (tmp_path / "code" / FOLDER / name).open("a") as file:
+    with (tmp_path / "code" / name).open("a") as file:
         file.write("# changed\n")
     with pytest.raises(UsageError, match=f"{name} was changed"):
         import_prompts(tmp_path / "code", tmp_path / "data", revision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 
@@ -74,3 +74,19 @@ def test_json_lines_are_read_one_by_one_and_a_bad_one_is_named(tmp_path: Path) -
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(RecordError, match="is not UTF-8 text"):
         list(read_lines(path))
+
+
+class _Marked(TypedDict):
+    """As this file's annotations are strings, TypedDict itself takes every field for required."""
+
+    name: str
+    times: NotRequired[int]
+
+
+def test_a_field_marked_not_required_may_be_missing_in_whatever_module_its_record_stands(tmp_path: Path) -> None:
+    assert _Marked.__required_keys__ == {"name", "times"}
+    for good in ({"name": "a"}, {"name": "a", "times": 2}):
+        save(tmp_path / "marked.json", good, _Marked)
+    for bad, said in (({"times": 2}, "lacks the field 'name'"), ({"name": "a", "times": "2"}, "times is \"2\", expected int")):
+        with pytest.raises(RecordError, match=said):
+            save(tmp_path / "marked.json", bad, _Marked)

@@ -35,6 +35,7 @@ from confscoring.estimate_parts import (
 from confscoring.estimate_verdicts import estimate_calibrate, estimate_relevance, estimate_rewards
 from confscoring.question_claims import Claim, Subject
 from confscoring.question_llm import question_request
+from confscoring.questions import public_prompt
 from confscoring.samplers import served_name
 from confscoring.sampling import Prompt
 from confscoring.service_sampler import request_for
@@ -84,15 +85,15 @@ def estimate_questions(ctx: Context) -> Estimate:
     """Return the calls for questions by a chat model: one for every different fact."""
     settings = ctx.definition.questions
     assert settings is not None
-    found = Estimate()
+    found, public = Estimate(), public_prompt(ctx, settings)
     with open_store(ctx) as store:
         for topic in waiting(ctx):
             claims = claims_on(ctx, topic, settings.context)
             if claims is None:
                 typical = Claim(Subject.of(topic), FACT, (FACT,) * settings.context)
-                found.add(question_request(typical, settings), assumed_facts(ctx, found, topic), QUESTION_REPLY)
+                found.add(question_request(typical, settings, public), assumed_facts(ctx, found, topic), QUESTION_REPLY)
             for claim in claims or ():
-                request = question_request(claim, settings)
+                request = question_request(claim, settings, public)
                 if store and store.has(request):
                     found.recorded += 1
                 else:

@@ -6,7 +6,7 @@
 With --run, a policy that is asked back about its own claims: those of one response to every question, the greedy one, else the first
 sampled one, in the order of the questions; eval/{run}/ in place of the dataset's own folder.
 
-Reads: factscore_outputs/{topic}_fs_out.json, what the backend needs (world/grammar.json, recorded calls). Writes:
+Reads: factscore_outputs/{topic}_fs_out.json, what the backend needs (world/grammar.json, the examples, recorded calls). Writes:
 atomic_qs/{topic}_aqs.json, the same list with three more fields per decision. A fact that several responses of a topic state
 is asked about once. A sentence that could not be read or is about somebody else, and a fact that no question was found for,
 get none; the rewards count it as no confidence.
@@ -22,6 +22,7 @@ from typing import Any
 from confscoring.question_claims import Asked, Claim, Questioner, Subject, claims_of
 from confscoring.question_grammar import QuestionGrammar
 from confscoring.question_llm import LlmQuestions
+from confscoring.question_public import PublicPrompt, read_prompt
 from confscoring.question_rules import RuleQuestions
 from confscoring.service import open_client
 from volume.context import Context
@@ -80,7 +81,12 @@ def open_questioner(ctx: Context, settings: QuestionsSettings) -> Questioner:
         return GrammarQuestions(grammar, sha256_file(path))
     if settings.backend == "rules":
         return RuleQuestions()
-    return LlmQuestions(open_client(ctx), settings)
+    return LlmQuestions(open_client(ctx), settings, public_prompt(ctx, settings))
+
+
+def public_prompt(ctx: Context, settings: QuestionsSettings) -> PublicPrompt | None:
+    """Return the public code's prompt where the definition names its file; raises as `read_prompt` does."""
+    return read_prompt(ctx.data_dir / settings.examples) if settings.backend == "llm" and settings.examples else None
 
 
 def ask_topics(ctx: Context, questioner: Questioner, topics: Sequence[Topic], context: int) -> dict[str, list[Any] | ItemError]:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from volume.errors import suggest
 from volume.policy_faults import decoder_faults, run_faults
-from volume.settings import Definition, SamplingSettings
+from volume.settings import Definition, QuestionsSettings, SamplingSettings
 from volume.training_settings import OptimSettings
 
 _TRAINING = ("pretrain", "style", "sft", "dpo")
@@ -67,7 +67,9 @@ def find_faults(definition: Definition) -> list[str]:
             faults.append(f"{place} = {name!r}: not under [models].{suggest(name, definition.models)}")
     if definition.questions and definition.questions.context < 0:
         faults.append(f"questions.context = {definition.questions.context}: expected 0 or more")
-    for section, key in (("rewards", "module"), ("entities", "model")):
+    if definition.questions and definition.questions.examples:
+        faults += _examples_faults(definition, definition.questions)
+    for section, key in (("rewards", "module"), ("entities", "model"), *((("questions", "examples"),) if definition.questions else ())):
         path = PurePosixPath(getattr(getattr(definition, section), key))
         if path.is_absolute() or ".." in path.parts:
             faults.append(f"{section}.{key} = {str(path)!r}: expected a path below the data volume, without '..'")
@@ -93,6 +95,18 @@ def find_faults(definition: Definition) -> list[str]:
     if definition.eval.split not in definition.splits:
         faults.append(f"eval.split = {definition.eval.split!r}: not one of splits {list(definition.splits)}")
     return [*faults, *run_faults(definition), *decoder_faults(definition), *_other_faults(definition), *_training_faults(definition), *_choice_faults(definition)]
+
+
+def _examples_faults(definition: Definition, questions: QuestionsSettings) -> list[str]:
+    """Return what does not go together with the public code's prompt for questions."""
+    faults = []
+    if questions.backend != "llm":
+        faults.append(f"questions.examples: only for questions.backend = 'llm', not {questions.backend!r}")
+    if questions.context:
+        faults.append(f"questions.context = {questions.context}: expected 0 where questions.examples is given, whose prompt shows no other facts")
+    if definition.eval.calibrated:
+        faults.append("eval.calibrated: expected [] where questions.examples is given, whose prompt asks for no answer to compare with")
+    return faults
 
 
 def _other_faults(definition: Definition) -> list[str]:

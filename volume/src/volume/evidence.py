@@ -24,6 +24,12 @@ def grammar_files(definition: Definition, paths: DatasetPaths) -> list[Path]:
     return [paths.world / "grammar.json"] if read or definition.world is not None else []
 
 
+def example_files(definition: Definition, data_dir: Path) -> list[Path]:
+    """Return the file with the public code's prompt for questions, where it takes the place of ours."""
+    settings = definition.questions
+    return [data_dir / settings.examples] if settings and settings.examples else []
+
+
 def span_files(definition: Definition, paths: DatasetPaths, data_dir: Path) -> list[Path]:
     """Return the files by which the spans to resample are found: the grammar, or the spaCy model where it is there."""
     if definition.entities.backend == "grammar":

@@ -116,7 +116,7 @@ def _main(given: argparse.Namespace) -> int:
         rates |= measured_rates(data_dir, world.definition)
     print("\n".join([
         _title(wanted), "", *describe(count(wanted.worlds, steps, sizes, costs, rates)), "",
-        *_disk(disk_of(wanted.worlds.values(), steps, sizes, costs)), "", *_sources(costs, rates),
+        *_disk(disk_of(wanted.worlds.values(), steps, sizes, costs)), "", *_sources(costs, rates), *_prices(wanted),
     ]))  # fmt: skip
     return COMPLETE
 
@@ -136,6 +136,15 @@ def _sources(costs: Costs, rates: Mapping[tuple[str, str], float]) -> list[str]:
     """Return where the numbers come from: rates of this volume, then every unit cost that was used."""
     lines = [f"  {kind} {model}: {rate:,.0f} tokens per second and card, measured by this volume's own manifests" for (kind, model), rate in sorted(rates.items())]
     return ["From (unit_costs.toml; --costs FILE takes others):", *lines, *(f"  {name} = {value:,g}: {source}" for name, (value, source) in costs.used.items())]
+
+
+def _prices(wanted: Wanted) -> list[str]:
+    """Return the prices by which money was counted, once for each dataset."""
+    found = {world.dataset: world.definition.llm for world in wanted.worlds.values()}
+    return [
+        f"  {dataset}: [llm] input_price, output_price = {llm.input_price:g}, {llm.output_price:g} US dollars per million tokens: the definition's"
+        for dataset, llm in found.items() if llm.input_price or llm.output_price
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Imports the public code's own few-shot examples from a checkout of it into the volume.
 
 That code states no licence, so none of its text is in this repository. It is read as data (Python's `ast`), never run, and only if the
-checkout is at the pinned commit and the two files are unchanged. Written: definitions/public-{bio,medqa}.toml, which extend `bio` and
-`medqa` by its examples of answers, and prompts/public_questions_{bio,medqa}.json with its examples of questions, for reading: the
-`llm` backend of questions has examples of its own.
+checkout is at the pinned commit and its files are unchanged. Written: prompts/public_questions_{bio,medqa}.json, its prompt for questions,
+and definitions/public-{bio,medqa}.toml, which extend `bio` and `medqa` by that prompt and by its examples of answers.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from volume.files import write_json, write_text
 
 DATASETS = ("bio", "medqa")
 _FOLDER = "scoring/confidence_scoring"
-_ANSWERS, _QUESTIONS = f"{_FOLDER}/utils_atomic_sample.py", f"{_FOLDER}/utils_atomic_q.py"
-_PARTS = ("names", "statements", "questions", "answers")
+_ANSWERS, _QUESTIONS, _SYSTEM = f"{_FOLDER}/utils_atomic_sample.py", f"{_FOLDER}/utils_atomic_q.py", "system_prompt_concise.txt"
+_PARTS = ("names", "statements", "questions")
 
 
 def import_prompts(checkout: Path, data_dir: Path, revision: str) -> list[Path]:
@@ -35,16 +34,17 @@ def import_prompts(checkout: Path, data_dir: Path, revision: str) -> list[Path]:
     if head != revision:
         raise UsageError(f"{checkout} is at commit {head}, expected {revision}: git -C {checkout} checkout {revision}")
     answers, questions = (ast.parse(_unchanged(checkout, name)) for name in (_ANSWERS, _QUESTIONS))
+    system = _unchanged(checkout, _SYSTEM).strip()
     written: list[Path] = []
     for name in DATASETS:
+        examples = f"prompts/public_questions_{name}.json"
         prefix = read_text(answers, f"get_aq_sampling_few_shot_examples_{name}", _ANSWERS)
         definition = data_dir / "definitions" / f"public-{name}.toml"
-        write_text(definition, _definition(name, prefix, revision))
+        write_text(definition, _definition(name, prefix, examples, revision))
         content = {part: _constant(questions, f"example_{part}_{name}") for part in _PARTS}
-        content |= {"instruction": read_text(questions, f"get_instruction_{name}", _QUESTIONS), "commit": revision}
-        examples = data_dir / "prompts" / f"public_questions_{name}.json"
-        write_json(examples, content)
-        written += [definition, examples]
+        content |= {"instruction": read_text(questions, f"get_instruction_{name}", _QUESTIONS), "system": system, "commit": revision}
+        write_json(data_dir / examples, content)
+        written += [definition, data_dir / examples]
     return written
 
 
@@ -112,10 +112,11 @@ def _constant(tree: ast.Module, variable: str) -> Any:
     raise UsageError(f"{_QUESTIONS} has no {variable}; expected the file of the pinned commit.")
 
 
-def _definition(name: str, prefix: str, revision: str) -> str:
+def _definition(name: str, prefix: str, examples: str, revision: str) -> str:
     quoted = json.dumps(prefix, ensure_ascii=False)  # also a string of TOML's
     text = f'# Imported from the public code at commit {revision}, which states no licence: keep it on this volume.\nextends = "{name}"\nname = "public-{name}"\n\n'
-    text += f"[answers]\nprefix = {quoted}\n"
+    text += f'[questions]\nexamples = "{examples}"\n\n[answers]\nprefix = {quoted}\n\n'
+    text += "[eval]\ncalibrated = []  # needs questions with an answer of the fact's own, for which that prompt does not ask\n"
     try:
         same = tomllib.loads(text)["answers"]["prefix"] == prefix
     except tomllib.TOMLDecodeError:

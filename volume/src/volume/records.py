@@ -4,13 +4,14 @@ The shapes are those of the public FactTune code, so that a data folder made by 
 round. Keys marked NotRequired are ours; keys that are not listed are kept as they are.
 """
 
-# No `from __future__ import annotations` here: as strings, NotRequired marks would be invisible to TypedDict.
+from __future__ import annotations
 
 import json
 import types
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from volume.errors import RecordError, UsageError
 from volume.files import write_json
@@ -200,11 +201,18 @@ def find_fault(value: Any, shape: Any, place: str) -> str | None:
 def _fault_of_record(value: Any, shape: Any, place: str) -> str | None:
     if not isinstance(value, dict):
         return _expected(value, f"an object ({shape.__name__})", place)
-    missing = sorted(cast(Any, shape).__required_keys__ - value.keys())
+    required, hints = _fields(shape)
+    missing = sorted(required - value.keys())
     if missing:
         return f"{place} lacks the field {missing[0]!r}"
-    hints = get_type_hints(shape)
     return _first(find_fault(value[key], hint, f"{place}.{key}") for key, hint in hints.items() if key in value)
+
+
+@lru_cache(maxsize=None)  # a file has thousands of records of one shape
+def _fields(shape: Any) -> tuple[frozenset[str], dict[str, Any]]:
+    """Return the fields that a record must have, and the types of all; `__required_keys__` alone misses a NotRequired inside a string."""
+    optional = {key for key, hint in get_type_hints(shape, include_extras=True).items() if get_origin(hint) is NotRequired}
+    return frozenset(shape.__required_keys__ - optional), get_type_hints(shape)
 
 
 def _first(faults: Any) -> str | None:

@@ -101,6 +101,8 @@ def missing_requirements(definition: Definition, paths: DatasetPaths, data_dir: 
                 missing.need(f"redirects {redirects}", step.target, 'a JSON file {"other title": "title"}, or take knowledge.redirects out')
         if step.target == "rewards" and definition.rewards.module and not (data_dir / definition.rewards.module).exists():
             missing.need(f"rewards of one's own {definition.rewards.module}", step.target, "a Python file; see the README, \"Your own reward\"")
+        if step.target == "questions" and definition.questions and definition.questions.examples and not (data_dir / definition.questions.examples).exists():
+            missing.need(f"examples of questions {definition.questions.examples}", step.target, "`make assets CHECKOUT=folder`, a checkout of the public code")
         if step.id.startswith("train-") and definition.dpo and definition.dpo.masked_spans and not (paths.root / definition.dpo.masked_spans).exists():
             name = (paths.root / definition.dpo.masked_spans).relative_to(data_dir)
             missing.need(f"masked spans {name}", step.target, "JSON lines; see docs/training.md, or take dpo.masked_spans out")

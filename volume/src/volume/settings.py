@@ -121,6 +121,7 @@ class QuestionsSettings:
     temperature: float = 0.0  # for `llm`
     max_tokens: int = 96  # of a reply, for `llm`
     context: int = 0  # facts of the same response, before this one, that are shown with it, for `llm`
+    examples: str = ""  # file below <data-dir> with the public code's prompt in place of ours (`make assets CHECKOUT=…`), for `llm`
 
 
 @dataclass(frozen=True)

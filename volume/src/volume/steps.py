@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from volume.datasets import DATASETS
-from volume.evidence import evidence_files, grammar_files, model_folder, scoring_settings, span_files
+from volume.evidence import evidence_files, example_files, grammar_files, model_folder, scoring_settings, span_files
 from volume.paths import DatasetPaths
 from volume.policy_steps import add_choice, add_evaluation, add_probes, add_training, add_yardstick, count_candidates, supervised_run
 from volume.settings import Definition, SamplingSettings
@@ -132,7 +132,7 @@ def _add_scoring(add: Callable[[Step], None], definition: Definition, paths: Dat
     ))
     add(Step(
         f"questions-{split}", "questions", "csenv", "confscoring.questions", args, (f"factscore-{split}",), ("questions",),
-        lambda: [questions, *grammar_files(definition, paths)], split,
+        lambda: [questions, *grammar_files(definition, paths), *example_files(definition, data_dir)], split,
         item_inputs=lambda topic: [paths.factscore(topic)], item_outputs=lambda topic: [paths.atomic_qs(topic)],
     ))
     sampler = sampler_name(definition) if definition.answers else ""
