@@ -134,17 +134,18 @@ def test_bio_says_what_it_needs_and_synth_needs_nothing(tmp_path: Path, monkeypa
 def test_a_sampler_behind_a_server_needs_no_weights_and_its_step_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     bio = Path(volume.datasets.__file__).parent / "datasets" / "bio.toml"
-    given = bio.read_text().replace("[answers]\n", '[answers]\nbackend = "openai"\n')
+    given = bio.read_text().replace("[answers]\n", '[answers]\nbackend = "openai"\n').replace('calibrated = ["sft", "factscore"]', "")
+    given = given.replace("[questions]\n", '[questions]\nexamples = "prompts/mine.json"\n')
     given += '[completions]\nbase_url = "http://127.0.0.1:9/v1"\n[rewards]\nmodule = "mine.py"\n'
     (tmp_path / "served.toml").write_text(given)
     definition = load_definition(str(tmp_path / "served.toml"))
     paths = DatasetPaths(tmp_path / "dataset_bio")
     steps = build_steps(definition, paths, tmp_path)
-    names = ("answers-train", "responses-train", "rewards-train")
+    names = ("answers-train", "questions-train", "responses-train", "rewards-train")
     wanted = {name: [item.what for item in missing_requirements(definition, paths, tmp_path, [steps[name]])] for name in names}
     assert not any("llama" in what or "OPENAI_API_KEY" in what for what in wanted["answers-train"])
     assert any("models/llama-7b" in what for what in wanted["responses-train"])
-    assert "rewards of one's own mine.py" in wanted["rewards-train"]
+    assert "rewards of one's own mine.py" in wanted["rewards-train"] and "examples of questions prompts/mine.json" in wanted["questions-train"]
     assert {name for name, step in steps.items() if asks_service(step, definition)} >= {"questions-train", "answers-train"}
     assert not asks_service(steps["responses-train"], definition) and not asks_service(steps["rewards-train"], definition)
 
