@@ -163,7 +163,8 @@ export-calls import-calls: ready
 	@$(HOST_PYTHON) -m volume.llm $(subst -calls,,$@) $(call q,$(DATA)/llm_calls.sqlite) $(call q,$(FILE))
 
 ##@ Installing
-images: ready ## build the three images now (else on first use); the largest first: it wants the most room while it is built
+# The largest first: it wants the most room while it is built.
+images: ready ## build the three images now (else on first use)
 	@$(ENGINE_RUN) prepare dpo csenv fsenv
 
 envs: ready ## make the three virtual environments now (else on first use)
