@@ -128,6 +128,7 @@ def test_another_file_makes_the_step_stale_as_its_input(tmp_path: Path) -> None:
         (f'backend = "rules"\nexamples = "{PATH}"', "only for questions.backend = 'llm'"),
         (f'{LLM}\ncontext = 2\nexamples = "{PATH}"', "questions.context = 2: expected 0"),
         (f'{LLM}\nexamples = "../{PATH}"', "below the data volume"),
+        (f'{LLM}\nexamples = "{PATH}"\n[runs.sure]\nlabel = "x"\nreward = "aq_samp_conf_avg"', "runs.sure.reward = 'aq_samp_conf_avg': needs"),
         (f'{LLM}\nexamples = "{PATH}"\n[eval]\ncalibrated = ["sft"]', "eval.calibrated: expected []"),
     ],
 )

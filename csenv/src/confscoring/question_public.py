@@ -21,7 +21,7 @@ AGAIN = "There is no question in that. Write the question, and nothing else.\n\n
 
 _EXAMPLE_PRONOUN = "them"  # what the public code writes: it finds no pronoun of its example topics
 _HOLES = re.compile(r"\{(\w+)\}")
-_LABEL = re.compile(r"\s*question\s*[:：]\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\s*question\s*[:：]\s*", re.IGNORECASE)
 
 
 class ExamplesRecord(TypedDict):
@@ -90,4 +90,4 @@ def parse_continuation(reply: str, cut: bool = False) -> str:
     text = reply.split("Statement:")[0]
     if cut and "Statement:" not in reply:
         text = text.rpartition("\n")[0]
-    return " ".join(_LABEL.sub("", text, count=1).split()) if _LABEL.match(text) else " ".join(text.split())
+    return " ".join(_LABEL.sub("", text).split())

@@ -106,7 +106,10 @@ def _examples_faults(definition: Definition, questions: QuestionsSettings) -> li
         faults.append(f"questions.context = {questions.context}: expected 0 where questions.examples is given, whose prompt shows no other facts")
     if definition.eval.calibrated:
         faults.append("eval.calibrated: expected [] where questions.examples is given, whose prompt asks for no answer to compare with")
-    return faults
+    return faults + [
+        f"runs.{name}.reward = 'aq_samp_conf_avg': needs a fact's own answer, for which the prompt of questions.examples does not ask"
+        for name, run in definition.runs.items() if run.reward == "aq_samp_conf_avg"
+    ]  # fmt: skip
 
 
 def _other_faults(definition: Definition) -> list[str]:
