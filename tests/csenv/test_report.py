@@ -312,18 +312,21 @@ def test_axis_ticks_are_round_and_labels_of_near_points_do_not_cover_each_other(
     assert not any(a.overlap(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def test_a_dataset_without_a_known_truth_is_judged_by_the_verifier(volume: Path, tmp_path: Path) -> None:
-    """The same files as another dataset would have them: no world, no closed-book questions."""
+@pytest.mark.parametrize("pronouns", [True, False])
+def test_a_dataset_without_a_known_truth_is_judged_by_the_verifier(volume: Path, tmp_path: Path, pronouns: bool) -> None:
+    """The same files as another dataset would have them: no world, no closed-book questions; or topics that are no people."""
     definition = tmp_path / "mine.toml"
     definition.write_text(
-        'description = "real people"\nsplits = ["train", "test"]\n[runs.sft]\nkind = "sft"\nlabel = "SFT"\n'
+        'description = "a few"\nsplits = ["train", "test"]\n[runs.sft]\nkind = "sft"\nlabel = "SFT"\n'
         '[runs.factscore]\nlabel = "FactTune-FS"\nreward = "factscore_avg"\n[eval]\nbootstrap = 100\n'
     )
     root = tmp_path / "dataset_mine"
     for run in ("sft", "factscore"):
         shutil.copytree(volume / "dataset_synth" / "eval" / run, root / "eval" / run, ignore=shutil.ignore_patterns("summary.json", "closed_book.json"))
     shutil.copytree(volume / "dataset_synth" / "rewards", root / "rewards")
-    shutil.copy(volume / "dataset_synth" / "questions_per_topic_test.json", root)
+    topics = json.loads((volume / "dataset_synth" / "questions_per_topic_test.json").read_text())
+    kept = [{key: value for key, value in topic.items() if pronouns or key != "pronoun"} for topic in topics]
+    (root / "questions_per_topic_test.json").write_text(json.dumps(kept))
     for name, arguments in (("evaluate", ["--run", "sft"]), ("evaluate", ["--run", "factscore"]), ("report", [])):
         command = [sys.executable, "-m", f"confscoring.{name}", "--dataset", str(definition), "--data-dir", str(tmp_path), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -335,3 +338,6 @@ def test_a_dataset_without_a_known_truth_is_judged_by_the_verifier(volume: Path,
     assert "judged by the verifier (this dataset has no known truth)" in page
     assert "against the verifier’s verdict (this dataset has no known truth)" in page and "by exposure tier" not in page
     assert "Where the falsehoods went" not in page and "invented" not in checked.text
+    text, words = checked.text, "people" if pronouns else "topics"
+    assert f"{len(topics)} {words} of the split “test”" in text and f"bootstrap over {words}" in text and f"over {len(topics)} {words} that" in text
+    assert ("per person" in text) == pronouns and (pronouns or not re.search(r"\b(people|person)\b", text))

@@ -29,7 +29,7 @@ from volume.context import Context
 from volume.errors import UsageError
 from volume.files import sha256_file, write_json, write_text
 from volume.policy_steps import count_candidates, supervised_run
-from volume.records import Rewards, load, read_lines
+from volume.records import Rewards, Topics, load, read_lines
 from volume.settings import DecoderSettings, VerifierSettings
 from volume.stage import run_whole
 from volume.steps import build_steps
@@ -103,6 +103,8 @@ def collect(ctx: Context) -> dict[str, Any]:
         "roles": roles,
         "runs": runs,
     }
+    if definition.world is None and not all(topic.get("pronoun") for topic in load(paths.questions(definition.eval.split), Topics)):
+        numbers["about_people"] = False  # conditions have no pronoun
     numbers["front"] = _front(numbers)
     world = World.from_file(paths.world / "world.json") if definition.world else None
     if world is not None:

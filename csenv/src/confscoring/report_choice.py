@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from confscoring.report_tables import cell, row_title, table
-from confscoring.report_words import bounds, fixed, short_label
+from confscoring.report_words import about_people, bounds, fixed, people_of, short_label
 
 Numbers = Mapping[str, Any]
 _COLUMNS = (("percent_correct", 1), ("correct", 2), ("incorrect", 2), ("empty", 1))
@@ -20,16 +20,17 @@ def choice_section(numbers: Numbers) -> str:
         return ""
     first = next(iter(choices.values()))
     keep, more = first["rule"]["keep_correct"], first["rule"]["more_empty"]
-    text = (f"Each run keeps policies along the way. On {first['people']} people of the split “{html.escape(first['split'])}”, none of whom the results above are about, "
+    text = (f"Each run keeps policies along the way. On {first['people']} {people_of(numbers)} of the split “{html.escape(first['split'])}”, none of "
+            f"{'whom' if about_people(numbers) else 'which'} the results above are about, "
             f"sampled responses are judged by the verifier, and the policy with the highest per cent correct is taken, of those that keep at least {100 * keep:g} % of "
             f"SFT’s correct facts and leave at most {more:g} points more responses empty. All other sections show the policy that was taken.")  # fmt: skip
     failed = [html.escape(short_label(choice["label"])) for choice in choices.values() if not choice["qualified"]]
     warning = f"<p><strong>No policy met the rule: {', '.join(failed)}. There the last one was taken, as without a choice.</strong></p>" if failed else ""
-    return f'<p class="note caption">{text}</p>{warning}' + "".join(choice_table(choice) for choice in choices.values())
+    return f'<p class="note caption">{text}</p>{warning}' + "".join(choice_table(choice, people_of(numbers)) for choice in choices.values())
 
 
-def choice_table(choice: Numbers) -> str:
-    """Return a run's candidates, SFT above them, one row each."""
+def choice_table(choice: Numbers, people: str = "people") -> str:
+    """Return a run's candidates, SFT above them, one row each; ``people`` is what the topics are called."""
     rows = [("", row_title(short_label(choice["supervised_label"])) + _figures(choice["supervised"]) + '<td class="words"></td>')]
     for policy in choice["candidates"]:
         taken = policy["candidate"] == choice["chosen"]
@@ -40,7 +41,7 @@ def choice_table(choice: Numbers) -> str:
         cells = f'<th scope="row">step {policy["step"]}</th>{_figures(policy)}<td class="words">{html.escape("; ".join(outcome))}</td>'
         rows.append(("key" if taken else "", cells))
     head = ["Policy", "% correct", "correct facts<br>per response", "incorrect facts<br>per response", "empty, % of<br>responses", "outcome"]
-    missing = f"; people without scored responses, left out: {len(choice['missing'])}" if choice["missing"] else ""
+    missing = f"; {people} without scored responses, left out: {len(choice['missing'])}" if choice["missing"] else ""
     return table(f"Candidates of {short_label(choice['label'])}", f"by the verifier; small: 95 % interval{missing}", head, rows, words=(5,))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from confscoring.report_confidence_figures import histogram, reliability_diagram
 from confscoring.report_tables import cell, pairs_table, table
-from confscoring.report_words import NBSP, bounds, counted, fixed
+from confscoring.report_words import NBSP, bounds, counted, fixed, people_of
 
 Numbers = Mapping[str, Any]
 # (its name in the table, the axis of its diagram, whether it is a probability)
@@ -43,10 +43,10 @@ def _confidence(numbers: Numbers) -> str:
             + "AUROC is the chance that a correct claim has the higher confidence than an incorrect one: 0.5 is a coin, 1 is perfect. "
             "Within prompts: only pairs of claims from responses to one prompt, as preferences are.</p>")  # fmt: skip
     panels = "".join(_panel(name, found["metrics"][name]) for name in _METRICS)
-    note = ("Of the claims with a given confidence, how many are correct? Lines: 95 % intervals over people. Bars: claims in each tenth. On the dashed "
+    note = (f"Of the claims with a given confidence, how many are correct? Lines: 95 % intervals over {people_of(numbers)}. Bars: claims in each tenth. On the dashed "
             "diagonal confidence is what it promises; ECE, the expected calibration error, is the mean distance from it. neg_ent is no probability: it is drawn as "
             "exp(neg_ent), one over the effective number of answers, without diagonal or ECE.")  # fmt: skip
-    return f'{text}{_auroc_table(found)}<h3 class="caption">Reliability</h3><p class="note">{note}</p><div class="grid panels">{panels}</div>'
+    return f'{text}{_auroc_table(found, people_of(numbers))}<h3 class="caption">Reliability</h3><p class="note">{note}</p><div class="grid panels">{panels}</div>'
 
 
 def _finding(found: Numbers) -> str:
@@ -60,7 +60,7 @@ def _finding(found: Numbers) -> str:
     return f"{first}, <code>{worst}</code> in {fixed(100 * within[worst]['value'], 0)}{NBSP}%." if worst != best else f"{first}."
 
 
-def _auroc_table(found: Numbers) -> str:
+def _auroc_table(found: Numbers, people: str) -> str:
     """Return AUROC, a row for each score: over all claims, within prompts, and tier by tier."""
     tiers, rows = found["tiers"], []
     for name, (what, _, _) in _METRICS.items():
@@ -76,7 +76,7 @@ def _auroc_table(found: Numbers) -> str:
     head = ["Confidence", "all<br>claims", "within<br>prompts", *(html.escape(tier["tier"]) for tier in tiers)]
     without = [f"{name} {counted(found['metrics'][name]['without'])}" for name in _METRICS if found["metrics"][name]["without"]]
     missing = f'<p class="note">Claims without a score, left out of its figures: {", ".join(without)}.</p>' if without else ""
-    return table("AUROC of confidence" + (", overall and by exposure tier" if tiers else ""), "small: 95 % interval over people", head, rows) + missing
+    return table("AUROC of confidence" + (", overall and by exposure tier" if tiers else ""), f"small: 95 % interval over {people}", head, rows) + missing
 
 
 def _row(title: str, *values: str) -> str:

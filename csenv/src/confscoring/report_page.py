@@ -15,7 +15,7 @@ from confscoring.report_judges import judges_table, opinions_table
 from confscoring.report_samples import samples_section
 from confscoring.report_style import STYLE
 from confscoring.report_tables import confusion, cost_table, decodings, main_table, verifier_table
-from confscoring.report_words import NBSP, find_run, fixed, reference_label, short_label
+from confscoring.report_words import NBSP, about_people, find_run, fixed, people_of, reference_label, short_label
 from confscoring.report_work import provenance_table, work_table
 
 Numbers = Mapping[str, Any]
@@ -64,7 +64,7 @@ def _picture(numbers: Numbers) -> str:
     if not any(run["present"] and "sample" in run["decodings"] for run in numbers["runs"]):
         return ""
     caption = ("Sampled responses. Up is more that is true, left is less that is false; a policy that only falls silent moves to the lower left corner. "
-               f"Thin crosses: 95 % intervals over people. Arrows start at {html.escape(reference_label(numbers))}."
+               f"Thin crosses: 95 % intervals over {people_of(numbers)}. Arrows start at {html.escape(reference_label(numbers))}."
                + (" Solid steps: the Pareto front; what lies on it no other policy beats in both." if len(numbers["front"]) > 1 else ""))  # fmt: skip
     drawn = scatter(numbers, 660, 500, "only-wide") + scatter(numbers, 358, 400, "only-narrow")
     marks = "".join(
@@ -91,15 +91,16 @@ def _subject(numbers: Numbers) -> str:
 
 def _results(numbers: Numbers) -> str:
     judged = "judged by the world’s truth" if numbers["judge"] == "truth" else "judged by the verifier (this dataset has no known truth)"
-    lead = (f"{numbers['people']} people of the split “{html.escape(numbers['split'])}”, {judged}. Text that could not be read, or that is "
-            f"about somebody else, counts as incorrect. "
-            f"Intervals: percentile bootstrap over people, {numbers['resamples']} resamples; differences are paired.")  # fmt: skip
+    people = people_of(numbers)
+    lead = (f"{numbers['people']} {people} of the split “{html.escape(numbers['split'])}”, {judged}. Text that could not be read, or that is "
+            f"about {'somebody' if about_people(numbers) else 'something'} else, counts as incorrect. "
+            f"Intervals: percentile bootstrap over {people}, {numbers['resamples']} resamples; differences are paired.")  # fmt: skip
     absent = [html.escape(run["label"]) for run in numbers["runs"] if not run["present"] and not run["extra"]]
     missing = f'<p class="note">Not run: {", ".join(absent)}.</p>' if absent else ""
     extra = sum(run["extra"] and not run["present"] for run in numbers["runs"])
     missing += f'<p class="note">{extra} further {"policy is" if extra == 1 else "policies are"} defined and not made: <code>RUNS=all</code>.</p>' if extra else ""
     short = [f"{html.escape(run['label'])} {len(run['missing'])}" for run in numbers["runs"] if run["present"] and run["missing"]]
-    missing += f'<p class="note">People without scored responses, left out: {", ".join(short)}.</p>' if short else ""
+    missing += f'<p class="note">{people.capitalize()} without scored responses, left out: {", ".join(short)}.</p>' if short else ""
     return _section("Results", lead, "".join(main_table(numbers, decoding) for decoding in decodings(numbers)) + missing)
 
 
@@ -197,7 +198,7 @@ def _work(numbers: Numbers) -> str:
 
 
 def _limits(numbers: Numbers) -> str:
-    items = ["One world, one set of trained weights: the intervals are over people, not over seeds. Run other seeds before believing a small difference.",
+    items = [f"One world, one set of trained weights: the intervals are over {people_of(numbers)}, not over seeds. Run other seeds before believing a small difference.",
              "The scores that tuned a policy also grade it where the verifier is the judge; the truth, where there is one, is the fairer judge."]  # fmt: skip
     if numbers["invented_world"]:
         items = [

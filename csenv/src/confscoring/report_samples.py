@@ -19,7 +19,10 @@ _SIGNS = {
     "correct": ("✓", "correct"), "incorrect": ("✗", "incorrect"), "irrelevant": ("↷", "supported, but beside the question"),
     "unparsed": ("unread", "could not be read, counts as incorrect"), "off_topic": ("other person", "about somebody else, counts as incorrect"),
 }  # fmt: skip
-_VERIFIED = {"correct": ("✓", "supported"), "incorrect": ("✗", "not supported")}
+# Where there is no world, whose topics are people.
+_VERIFIED = {
+    "correct": ("✓", "supported"), "incorrect": ("✗", "not supported"), "off_topic": ("other topic", "about somebody or something else, counts as incorrect"),
+}  # fmt: skip
 
 
 def samples_section(numbers: Numbers) -> tuple[str, str, str] | None:
@@ -107,7 +110,7 @@ def _about(fact: Numbers, known: bool) -> list[str]:
     """Return in lines, as HTML, what a fact is, how it was judged and on what."""
     sign, words = _signs(known)[fact["status"]]
     lines = [f"<b>{html.escape(fact['atom'])}</b>"]
-    verdict = f"{sign} {words}" if sign not in ("unread", "other person") else words
+    verdict = f"{sign} {words}" if sign not in ("unread", "other person", "other topic") else words
     if "truth" in fact:
         verdict += f": in truth {html.escape(fact['truth'])}"
     lines.append(verdict)

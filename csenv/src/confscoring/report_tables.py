@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confscoring.report_words import NBSP, bounds, compared_with, counted, fixed, reference_label, short_label, tone
+from confscoring.report_words import NBSP, about_people, bounds, compared_with, counted, fixed, reference_label, short_label, tone
 
 Numbers = Mapping[str, Any]
 _DECODINGS = {"greedy": "Greedy decoding"}
@@ -50,7 +50,8 @@ def run_title(numbers: Numbers, run: Numbers) -> str:
 
 
 def decoding_title(numbers: Numbers, decoding: str) -> str:
-    return _DECODINGS.get(decoding, f"Sampled at temperature {numbers['temperature']:g}, {numbers['responses_per_question']} per person")
+    each = "person" if about_people(numbers) else "question"
+    return _DECODINGS.get(decoding, f"Sampled at temperature {numbers['temperature']:g}, {numbers['responses_per_question']} per {each}")
 
 
 def decodings(numbers: Numbers) -> list[str]:

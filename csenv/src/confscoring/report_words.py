@@ -13,6 +13,16 @@ AIM = 6  # points of per cent correct: the gain that the design asks of the synt
 NBSP = "\u00a0"  # a number stays on one line with its unit
 
 
+def about_people(numbers: Numbers) -> bool:
+    """Return whether the topics are people. ``numbers`` say so only where they are not."""
+    return bool(numbers.get("about_people", True))
+
+
+def people_of(numbers: Numbers) -> str:
+    """Return what the topics are called: "people", or "topics" where they are something else."""
+    return "people" if about_people(numbers) else "topics"
+
+
 def fixed(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """Return a number with a true minus sign, "–" where there is none."""
     if value is None:
@@ -87,7 +97,7 @@ def headline(numbers: Numbers) -> dict[str, Any]:
     title = f"{name} {verdict}: {now}{NBSP}% of the facts it states are correct, against {then}{NBSP}% for {other}"
     size = f"{fixed(change['value'], sign=True)} points"
     aim = f"; {AIM} were aimed for" if tone(change, 1) == "good" and change["value"] < AIM else ""
-    people = f"{main['versus_reference']['people']} people that no tuning step has seen"
+    people = f"{main['versus_reference']['people']} {people_of(numbers)} that no tuning step has seen"
     sentences = [
         f"The difference is {size} (95{NBSP}% interval {bounds(change, sign=True)}, over {people}){aim}.",
         f"Per response: {_amount(relative['incorrect'], 'incorrect facts')}, {_amount(relative['correct'], 'correct ones')}"
