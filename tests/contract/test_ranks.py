@@ -10,6 +10,7 @@ import fcntl
 import io
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -240,7 +241,7 @@ def test_ranks_are_refused_while_a_process_works_alone(volume: Path) -> None:
 def test_a_rank_whose_torchrun_was_killed_stops_after_the_group_in_hand(volume: Path, tmp_path: Path) -> None:
     script = tmp_path / "stage.py"
     script.write_text(STAGE)
-    line = f"{sys.executable} {script} --dataset synth --data-dir {volume} --split train & wait"
+    line = f"{shlex.join([sys.executable, str(script), '--dataset', 'synth', '--data-dir', str(volume), '--split', 'train'])} & wait"
     variables = {"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a", "PAUSE": "0.5"}
     shell = subprocess.Popen(["sh", "-c", line], env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_work(shell)

@@ -184,6 +184,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, world: Path, start: Path) 
     return dict(manifest(whole)["outputs"])  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.skipif(" " in sys.executable, reason="DeepSpeed's launcher hands the Python's path to the hosts' shells unquoted")
 def test_told_to_stop_all_processes_save_one_step_and_a_hostfile_of_two_hosts_goes_on_from_it(volume: Path, outputs: dict[str, str], tmp_path: Path) -> None:
     process = launch(torchrun(volume))
     wait_for_steps(volume, process, 12)

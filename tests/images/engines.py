@@ -11,6 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docker"))
 
+# A script's first line cannot hold a space, as an environment's path may: the interpreter behind it.
+PLAIN_PYTHON = Path(sys.executable).resolve()
+
 Engine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

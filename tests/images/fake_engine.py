@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
+
+from engines import PLAIN_PYTHON
 
 # Answers `info` with what it was made with, knows the images of a file, builds and pulls by writing into it, and runs with status 7.
 PROGRAM = """#!{python}
@@ -54,7 +55,7 @@ class FakeEngine:
 
     def add(self, name: str, info: str = "[]", pulls: str | None = None, listed: str = "") -> FakeEngine:
         """Install one. Args: info, what it says of itself; pulls, the digests of what it pulls, None: it cannot; listed, its containers."""
-        self.program(name, PROGRAM.format(python=sys.executable, home=str(self.home), info=info, pulls=pulls, listed=listed))
+        self.program(name, PROGRAM.format(python=PLAIN_PYTHON, home=str(self.home), info=info, pulls=pulls, listed=listed))
         return self
 
     def program(self, name: str, text: str) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engines import ROOT
+from engines import PLAIN_PYTHON, ROOT
 
 # As nvidia-smi tells of them: name, compute capability, MiB.
 CARDS = {
@@ -68,7 +68,7 @@ class FakeHost:
             }
             for index, name in enumerate(names)
         ]  # fmt: skip
-        self.program("nvidia-smi", _NVIDIA_SMI.format(python=sys.executable, cards=told, unknown=unknown))
+        self.program("nvidia-smi", _NVIDIA_SMI.format(python=PLAIN_PYTHON, cards=told, unknown=unknown))
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the variables of a process on this host."""
@@ -84,4 +84,4 @@ class FakeHost:
 def docker_program(**fields: Any) -> str:
     """Return a docker that answers `info` as the real one does, and knows no image."""
     told = {"ServerVersion": "28.2.2", "DockerRootDir": "/", "Runtimes": {"runc": {}}, "SecurityOptions": ["name=seccomp"], **fields}
-    return f'#!{sys.executable} -S\nimport sys\nsys.exit(1) if sys.argv[1] != "info" else print({json.dumps(told)!r})\n'
+    return f'#!{PLAIN_PYTHON} -S\nimport sys\nsys.exit(1) if sys.argv[1] != "info" else print({json.dumps(told)!r})\n'
