@@ -150,7 +150,7 @@ def describe(choice: Choice) -> list[str]:
         return f"{'no facts' if share is None else f'{share:.1f} % correct'}, {correct:.2f} correct facts, {empty:.1f} % empty"
 
     bounds = choice["rule"]
-    lines = [f"by the verifier, on {choice['people']} topics of '{choice['split']}'; SFT: {figures(choice['supervised'])}"]
+    lines = [f"by the verifier, on {choice['people']} topic{'' if choice['people'] == 1 else 's'} of '{choice['split']}'; SFT: {figures(choice['supervised'])}"]
     for policy in choice["candidates"]:
         outcome = "; ".join(policy["why_not"]) or "meets the rule"
         lines.append(f"candidate {policy['candidate']} (step {policy['step']}): {figures(policy)}: {outcome}")

@@ -3,7 +3,8 @@
     python -m confscoring.report --dataset synth --data-dir data
 
 Reads: eval/*/summary.json, rewards/ (rewards and, where it is there, the confidence of single facts), factscore_outputs/ of the
-training people, runs/*/*/metrics.jsonl, runs/*/choice.json (where runs keep candidates), world/world.json.
+training topics, runs/*/*/metrics.jsonl, runs/*/choice.json (where runs keep candidates), world/world.json; without a world
+questions_per_topic_*.json, whose pronouns tell whether the page speaks of people or of topics.
 Writes: report/summary.json (all numbers), report/index.html (self-contained: no script, no font, nothing loaded) and
 report/scatter.svg (its first figure alone, for other pages); beside them, and part of no comparison, cost.json and cost.html in the
 dataset's folder: times, money and hardware from the manifests.
@@ -22,7 +23,7 @@ from confscoring.report_figures import scatter_file
 from confscoring.report_numbers import by_attribute, choose_runs, compare, fate_of_facts, pareto_front
 from confscoring.report_page import render
 from confscoring.report_rewards import agree, count_pairs, rank_by_truth, spread_values
-from confscoring.report_words import check, headline
+from confscoring.report_words import are_people, check, headline
 from confscoring.report_work import count_work
 from confscoring.selection import Choice
 from volume.context import Context
@@ -103,8 +104,8 @@ def collect(ctx: Context) -> dict[str, Any]:
         "roles": roles,
         "runs": runs,
     }
-    if definition.world is None and not all(topic.get("pronoun") for topic in load(paths.questions(definition.eval.split), Topics)):
-        numbers["about_people"] = False  # conditions have no pronoun
+    if definition.world is None and not are_people(_topics(ctx)):
+        numbers["about_people"] = False  # said only where it is so: a report on people stays as it is, byte by byte
     numbers["front"] = _front(numbers)
     world = World.from_file(paths.world / "world.json") if definition.world else None
     if world is not None:
@@ -121,6 +122,12 @@ def collect(ctx: Context) -> dict[str, Any]:
     numbers["headline"] = headline(numbers)
     numbers["checks"] = check(numbers)
     return numbers
+
+
+def _topics(ctx: Context) -> Topics:
+    """Return the dataset's topics, of those splits whose questions are there."""
+    files = [ctx.paths.questions(split) for split in ctx.definition.splits]
+    return [topic for path in files if path.exists() for topic in load(path, Topics)]
 
 
 def name_verifier(settings: VerifierSettings | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from confscoring.report_tables import cell, row_title, table
-from confscoring.report_words import about_people, bounds, fixed, people_of, short_label
+from confscoring.report_words import about_people, bounds, count_people, fixed, people_of, short_label
 
 Numbers = Mapping[str, Any]
 _COLUMNS = (("percent_correct", 1), ("correct", 2), ("incorrect", 2), ("empty", 1))
@@ -20,8 +20,9 @@ def choice_section(numbers: Numbers) -> str:
         return ""
     first = next(iter(choices.values()))
     keep, more = first["rule"]["keep_correct"], first["rule"]["more_empty"]
-    text = (f"Each run keeps policies along the way. On {first['people']} {people_of(numbers)} of the split “{html.escape(first['split'])}”, none of "
-            f"{'whom' if about_people(numbers) else 'which'} the results above are about, "
+    which = "whom" if about_people(numbers) else "which"
+    apart = f"{which} the results above are not about" if first["people"] == 1 else f"none of {which} the results above are about"
+    text = (f"Each run keeps policies along the way. On {count_people(numbers, first['people'])} of the split “{html.escape(first['split'])}”, {apart}, "
             f"sampled responses are judged by the verifier, and the policy with the highest per cent correct is taken, of those that keep at least {100 * keep:g} % of "
             f"SFT’s correct facts and leave at most {more:g} points more responses empty. All other sections show the policy that was taken.")  # fmt: skip
     failed = [html.escape(short_label(choice["label"])) for choice in choices.values() if not choice["qualified"]]

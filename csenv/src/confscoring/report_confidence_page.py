@@ -8,7 +8,7 @@ from typing import Any
 
 from confscoring.report_confidence_figures import histogram, reliability_diagram
 from confscoring.report_tables import cell, pairs_table, table
-from confscoring.report_words import NBSP, bounds, counted, fixed, people_of
+from confscoring.report_words import NBSP, about_people, bounds, counted, fixed, people_of
 
 Numbers = Mapping[str, Any]
 # (its name in the table, the axis of its diagram, whether it is a probability)
@@ -37,7 +37,8 @@ def _confidence(numbers: Numbers) -> str:
     if found is None:
         return '<p class="note">Not shown: confidence in single claims. This volume has no rewards/confidences_train_*.jsonl; <code>make rewards</code> writes it.</p>'
     against = "the world’s truth" if found["against"] == "truth" else "the verifier’s verdict (this dataset has no known truth)"
-    left_out = " and ".join(f"{counted(number)} that {_KINDS.get(kind, html.escape(kind))}" for kind, number in found["left_out"].items())
+    kinds = _KINDS if about_people(numbers) else {**_KINDS, "off_topic": "are about something else"}
+    left_out = " and ".join(f"{counted(number)} that {kinds.get(kind, html.escape(kind))}" for kind, number in found["left_out"].items())
     text = (f"<p>{_finding(found)}</p><p class=\"note\">{counted(found['claims'])} claims of the training responses, against {against}"
             + (f"; left out: {left_out}. " if left_out else ". ")
             + "AUROC is the chance that a correct claim has the higher confidence than an incorrect one: 0.5 is a coin, 1 is perfect. "

@@ -15,7 +15,7 @@ from confscoring.report_judges import judges_table, opinions_table
 from confscoring.report_samples import samples_section
 from confscoring.report_style import STYLE
 from confscoring.report_tables import confusion, cost_table, decodings, main_table, verifier_table
-from confscoring.report_words import NBSP, about_people, find_run, fixed, people_of, reference_label, short_label
+from confscoring.report_words import NBSP, about_people, count_people, find_run, fixed, people_of, reference_label, short_label
 from confscoring.report_work import provenance_table, work_table
 
 Numbers = Mapping[str, Any]
@@ -92,7 +92,7 @@ def _subject(numbers: Numbers) -> str:
 def _results(numbers: Numbers) -> str:
     judged = "judged by the world’s truth" if numbers["judge"] == "truth" else "judged by the verifier (this dataset has no known truth)"
     people = people_of(numbers)
-    lead = (f"{numbers['people']} {people} of the split “{html.escape(numbers['split'])}”, {judged}. Text that could not be read, or that is "
+    lead = (f"{count_people(numbers, numbers['people'])} of the split “{html.escape(numbers['split'])}”, {judged}. Text that could not be read, or that is "
             f"about {'somebody' if about_people(numbers) else 'something'} else, counts as incorrect. "
             f"Intervals: percentile bootstrap over {people}, {numbers['resamples']} resamples; differences are paired.")  # fmt: skip
     absent = [html.escape(run["label"]) for run in numbers["runs"] if not run["present"] and not run["extra"]]

@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from confscoring.report_words import find_run, fixed, short_label
+from confscoring.report_words import about_people, find_run, fixed, short_label
 
 Numbers = Mapping[str, Any]
 _SHOWN = 3
@@ -19,10 +19,8 @@ _SIGNS = {
     "correct": ("✓", "correct"), "incorrect": ("✗", "incorrect"), "irrelevant": ("↷", "supported, but beside the question"),
     "unparsed": ("unread", "could not be read, counts as incorrect"), "off_topic": ("other person", "about somebody else, counts as incorrect"),
 }  # fmt: skip
-# Where there is no world, whose topics are people.
-_VERIFIED = {
-    "correct": ("✓", "supported"), "incorrect": ("✗", "not supported"), "off_topic": ("other topic", "about somebody or something else, counts as incorrect"),
-}  # fmt: skip
+_VERIFIED = {"correct": ("✓", "supported"), "incorrect": ("✗", "not supported")}
+_NO_PEOPLE = {"off_topic": ("other topic", "about something else, counts as incorrect")}
 
 
 def samples_section(numbers: Numbers) -> tuple[str, str, str] | None:
@@ -43,18 +41,19 @@ def samples_section(numbers: Numbers) -> tuple[str, str, str] | None:
             marked = next((row for row in examples[run["name"]] if row["topic"] == topic), None)
             if marked is not None:
                 tier = f" <small>{html.escape(marked['tier'])} by exposure</small>" if marked["tier"] else ""
-                sides.append(_side(short_label(run["label"]), marked, f"s{place}-{len(sides)}", known))
+                sides.append(_side(short_label(run["label"]), marked, f"s{place}-{len(sides)}", numbers))
         blocks.append(f'<article><h3>{html.escape(topic)}{tier}</h3><div class="bios">{"".join(sides)}</div></article>')
-    chosen = "the first person of the highest, middle and lowest exposure tier" if known else f"the first {len(topics)} topics of the split"
+    number = "" if len(topics) == 1 else f"{len(topics)} "
+    chosen = "the first person of the highest, middle and lowest exposure tier" if known else f"the first {number}topic{'s' if number else ''} of the split"
     by = "by the world’s truth" if known else "by the verifier"
     statuses = {piece["status"] for run in runs for marked in examples[run["name"]] for piece in [*marked["pieces"], *marked["facts"]]}
     lead = (f"First sampled response about {chosen}: chosen by rule, not by result. Each fact is judged {by}; point at one, tap it or step to it "
             "for what its verdict rests on.")  # fmt: skip
-    return "Before and after, side by side", lead, _legend(statuses, known) + "".join(blocks)
+    return "Before and after, side by side", lead, _legend(statuses, numbers) + "".join(blocks)
 
 
-def _legend(statuses: Iterable[str], known: bool) -> str:
-    found, signs = set(statuses), _signs(known)
+def _legend(statuses: Iterable[str], numbers: Numbers) -> str:
+    found, signs = set(statuses), _signs(numbers)
     items = [f'<li><span class="{status}">{words}<sup>{sign}</sup></span></li>' for status, (sign, words) in signs.items() if status in found and words != sign]
     items += ['<li><span class="vague">leaves it open</span></li>'] if "vague" in found else []
     items += ['<li><span class="repeat">says it again, or nothing</span></li>'] if "repeat" in found else []
@@ -62,53 +61,53 @@ def _legend(statuses: Iterable[str], known: bool) -> str:
     return f'<ul class="legend verdicts">{"".join(items)}</ul>'
 
 
-def _signs(known: bool) -> dict[str, tuple[str, str]]:
-    return _SIGNS if known else {**_SIGNS, **_VERIFIED}
+def _signs(numbers: Numbers) -> dict[str, tuple[str, str]]:
+    return {**_SIGNS, **({} if numbers["invented_world"] else _VERIFIED), **({} if about_people(numbers) else _NO_PEOPLE)}
 
 
-def _side(label: str, marked: Numbers, key: str, known: bool) -> str:
+def _side(label: str, marked: Numbers, key: str, numbers: Numbers) -> str:
     facts: Sequence[Numbers] = marked["facts"]
     shown = {piece["fact"] for piece in marked["pieces"] if "fact" in piece}
-    pieces = [("" if piece.get("glued") else " ") + _piece(piece, facts, f"{key}-{place}", known) for place, piece in enumerate(marked["pieces"])]
+    pieces = [("" if piece.get("glued") else " ") + _piece(piece, facts, f"{key}-{place}", numbers) for place, piece in enumerate(marked["pieces"])]
     written = "".join(pieces).strip()
-    chips = [_chip(fact, f"{key}-f{place}", known) for place, fact in enumerate(facts) if place not in shown]
+    chips = [_chip(fact, f"{key}-f{place}", numbers) for place, fact in enumerate(facts) if place not in shown]
     also = f'<p class="chips"><small>Facts that the text words otherwise:</small> {" ".join(chips)}</p>' if chips else ""
-    return f'<div class="bio"><h4>{html.escape(label)}</h4><p>{written or "(empty)"}</p>{also}{_list(facts, known)}</div>'
+    return f'<div class="bio"><h4>{html.escape(label)}</h4><p>{written or "(empty)"}</p>{also}{_list(facts, numbers)}</div>'
 
 
-def _piece(piece: Numbers, facts: Sequence[Numbers], key: str, known: bool) -> str:
+def _piece(piece: Numbers, facts: Sequence[Numbers], key: str, numbers: Numbers) -> str:
     content = html.escape(piece["text"])
     if "fact" not in piece:
         return content if piece["status"] == "no_claim" else f'<span class="{html.escape(piece["status"])}">{content}</span>'
     fact = facts[piece["fact"]]
     truth = f" <em>({html.escape(fact['truth'])})</em>" if "truth" in fact else ""
-    return _marked(content, fact, key, known) + truth
+    return _marked(content, fact, key, numbers) + truth
 
 
-def _chip(fact: Numbers, key: str, known: bool) -> str:
-    return _marked(html.escape(fact["atom"]), fact, key, known)
+def _chip(fact: Numbers, key: str, numbers: Numbers) -> str:
+    return _marked(html.escape(fact["atom"]), fact, key, numbers)
 
 
-def _marked(content: str, fact: Numbers, key: str, known: bool) -> str:
-    sign = _signs(known)[fact["status"]][0]
-    tip = f'<span class="tip" role="tooltip" id="{key}">{"<br>".join(_about(fact, known))}</span>'
+def _marked(content: str, fact: Numbers, key: str, numbers: Numbers) -> str:
+    sign = _signs(numbers)[fact["status"]][0]
+    tip = f'<span class="tip" role="tooltip" id="{key}">{"<br>".join(_about(fact, numbers))}</span>'
     return f'<span class="fact {fact["status"]}" tabindex="0" aria-describedby="{key}">{content}<sup>{sign}</sup>{tip}</span>'
 
 
-def _list(facts: Sequence[Numbers], known: bool) -> str:
+def _list(facts: Sequence[Numbers], numbers: Numbers) -> str:
     """Return every fact with its verdict and evidence, folded up; "" where there is none."""
     if not facts:
         return ""
-    signs = _signs(known)
+    signs = _signs(numbers)
     found = [fact["status"] for fact in facts]
     counts = " ".join(f"{found.count(status)}&nbsp;{sign}" for status, (sign, _) in signs.items() if status in found)
-    items = "".join(f'<li class="{fact["status"]}-item">{" · ".join(_about(fact, known))}</li>' for fact in facts)
+    items = "".join(f'<li class="{fact["status"]}-item">{" · ".join(_about(fact, numbers))}</li>' for fact in facts)
     return f'<details class="facts"><summary>Facts and evidence: {counts}</summary><ol>{items}</ol></details>'
 
 
-def _about(fact: Numbers, known: bool) -> list[str]:
+def _about(fact: Numbers, numbers: Numbers) -> list[str]:
     """Return in lines, as HTML, what a fact is, how it was judged and on what."""
-    sign, words = _signs(known)[fact["status"]]
+    sign, words = _signs(numbers)[fact["status"]]
     lines = [f"<b>{html.escape(fact['atom'])}</b>"]
     verdict = f"{sign} {words}" if sign not in ("unread", "other person", "other topic") else words
     if "truth" in fact:
@@ -118,7 +117,7 @@ def _about(fact: Numbers, known: bool) -> list[str]:
         names = (("p_true", "probability of true"), ("npm", "of the nonparametric model"))
         figures = [f"{name} {fixed(fact[field], 2)}" for field, name in names if fact.get(field) is not None]
         told = f"Verifier: {fact['verdict']}" + (f" ({', '.join(figures)})" if figures else "")
-        if known or figures or fact["verdict"] == "undecided":
+        if numbers["invented_world"] or figures or fact["verdict"] == "undecided":
             lines.append(told)
         if "evidence" in fact:
             lines.append(f"Evidence: “{html.escape(fact['evidence'])}”")

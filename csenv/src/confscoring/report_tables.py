@@ -113,7 +113,7 @@ def cost_table(numbers: Numbers, decoding: str) -> str:
         rows.append((row_class(numbers, run), cells))
     head = ["Policy", "facts", "words", "vague, % of<br>sentences", "empty, % of<br>responses", "unread, % of<br>sentences"]
     head += ["closed-book<br>accuracy, %", f"its difference<br>from {html.escape(reference_label(numbers))}"] if book else []
-    head += ["about some-<br>body else", "repeated<br>facts"]
+    head += [f"about some-<br>{'body' if about_people(numbers) else 'thing'} else", "repeated<br>facts"]
     note = f"per response unless said; coloured where the difference from {reference_label(numbers)} leaves zero out"
     return table(decoding_title(numbers, decoding), note, head, rows)
 

@@ -5,12 +5,19 @@ An effect is only called one where its 95 % interval leaves zero out; absent and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from volume.records import Topic
 
 Numbers = Mapping[str, Any]
 AIM = 6  # points of per cent correct: the gain that the design asks of the synthetic world
 NBSP = "\u00a0"  # a number stays on one line with its unit
+
+
+def are_people(topics: Collection[Topic]) -> bool:
+    """Return whether all topics are people: each has a pronoun, and none is an "it"."""
+    return bool(topics) and all(topic.get("pronoun", "it") not in ("", "it") for topic in topics)
 
 
 def about_people(numbers: Numbers) -> bool:
@@ -21,6 +28,13 @@ def about_people(numbers: Numbers) -> bool:
 def people_of(numbers: Numbers) -> str:
     """Return what the topics are called: "people", or "topics" where they are something else."""
     return "people" if about_people(numbers) else "topics"
+
+
+def count_people(numbers: Numbers, number: int) -> str:
+    """Return a number of them, such as "24 people" or "1 topic"."""
+    if number == 1:
+        return "1 person" if about_people(numbers) else "1 topic"
+    return f"{number} {people_of(numbers)}"
 
 
 def fixed(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -97,7 +111,7 @@ def headline(numbers: Numbers) -> dict[str, Any]:
     title = f"{name} {verdict}: {now}{NBSP}% of the facts it states are correct, against {then}{NBSP}% for {other}"
     size = f"{fixed(change['value'], sign=True)} points"
     aim = f"; {AIM} were aimed for" if tone(change, 1) == "good" and change["value"] < AIM else ""
-    people = f"{main['versus_reference']['people']} {people_of(numbers)} that no tuning step has seen"
+    people = f"{count_people(numbers, main['versus_reference']['people'])} that no tuning step has seen"
     sentences = [
         f"The difference is {size} (95{NBSP}% interval {bounds(change, sign=True)}, over {people}){aim}.",
         f"Per response: {_amount(relative['incorrect'], 'incorrect facts')}, {_amount(relative['correct'], 'correct ones')}"

@@ -51,7 +51,7 @@ def work_table(numbers: Numbers) -> str:
 
 def provenance_table(numbers: Numbers) -> str:
     """Return what the results rest on: models, judges, decoders, splits, seed."""
-    about = [("Dataset", f"{numbers['dataset']}, split “{numbers['split']}”, {numbers['people']} topics, seed {numbers['seed']}")]
+    about = [("Dataset", f"{numbers['dataset']}, split “{numbers['split']}”, {numbers['people']} topic{'' if numbers['people'] == 1 else 's'}, seed {numbers['seed']}")]
     for name, model in numbers["models"].items():
         about.append((f"Model “{name}”", (model["source"] or model["path"]) + (f" at {model['revision']}" if model["revision"] else "")))
     about += [(f"Judge “{name}”" if name else "Verifier", words) for name, words in numbers["verifiers"].items() if words]

@@ -185,7 +185,7 @@ def _choice_faults(definition: Definition) -> list[str]:
     if rule.select not in definition.splits:
         faults.append(f"eval.select = {rule.select!r}: dpo.candidates = {number} needs it, and it is not one of splits {list(definition.splits)}")
     elif rule.select in ("train", rule.split):
-        why = "policies were trained on it" if rule.select == "train" else "it is eval.split, whose people must not decide what is evaluated on them"
+        why = "policies were trained on it" if rule.select == "train" else "it is eval.split, whose topics must not decide what is evaluated on them"
         faults.append(f"eval.select = {rule.select!r}: {why}; give another split to choose on")
     if not 0 <= rule.keep_correct <= 1:
         faults.append(f"eval.keep_correct = {rule.keep_correct:g}: expected a share from 0 to 1")

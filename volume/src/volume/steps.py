@@ -68,6 +68,7 @@ def build_steps(definition: Definition, paths: DatasetPaths, data_dir: Path) -> 
         *(path for run in definition.runs for path in sorted(paths.run(run).glob("*/metrics.jsonl"))),
         *(path for split in splits for path in sorted((paths.root / "rewards").glob(f"*_{split}_*"))),
         *(paths.choice(run) for run in choosing),
+        *(paths.questions(split) for split in definition.splits if not made),  # whether they are about people
     ]))
     return steps
 
