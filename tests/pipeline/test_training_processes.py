@@ -125,7 +125,14 @@ def test_interrupted_as_by_ctrl_c_and_gone_on_with_by_tasks_of_srun_the_policy_i
         said += line
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
-    said += process.communicate(timeout=120)[0]
+    try:
+        said += process.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:  # seen once in some hundred runs: what hangs is told, and does not stay
+        alive = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,pgid,stat,wchan:24,args"], capture_output=True, text=True, check=False).stdout.splitlines()
+        mine = [line for line in alive if str(untrained) in line]
+        for line in mine:
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+        pytest.fail("after two minutes these have not ended:\n" + "\n".join(mine))
     assert process.returncode == 1 and "Traceback" not in said
     assert "interrupted. What was finished is kept" in said
     assert not [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if str(untrained).encode() in read_or_nothing(entry)]
