@@ -84,7 +84,7 @@ def find_base(engine: str, base: Base, always_pull: bool = False) -> str:
         if subprocess.run([engine, "pull", base.reference], stdout=subprocess.DEVNULL, check=False).returncode != 0:
             raise EngineError(
                 f"the base image {base} cannot be pulled (see above). Check the network, set BASE_IMAGE to a mirror's name of it, or make a base "
-                f"yourself: docker/make-base.sh {engine}, then BASE_IMAGE=facttune/base:bookworm."
+                f"yourself: docker/make-base.sh {engine}, then BASE_IMAGE=facttune/base:bookworm. ENGINE=venv needs no image."
             )
         told = inspect_image(engine, base.reference, "{{.RepoDigests}}")
     return base.digest or _digest_of(base, told or "")

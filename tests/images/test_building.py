@@ -70,6 +70,7 @@ def test_a_base_that_cannot_be_pulled_names_the_remedies(fakes: FakeEngine, chec
     done = of(checkout, "engine.py", "prepare", "csenv", ENGINE="podman")
     assert done.returncode == 2 and not fakes.calls("podman", "build")
     assert "base image debian:bookworm-slim cannot be pulled" in done.stderr and "docker/make-base.sh podman" in done.stderr and "Traceback" not in done.stderr
+    assert "ENGINE=venv needs no image" in done.stderr
 
 
 def test_another_base_builds_the_image_anew_and_the_same_does_not(fakes: FakeEngine, checkout: Path) -> None:
